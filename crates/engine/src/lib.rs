@@ -1,1 +1,38 @@
-//! Not written yet.
+//! The engine: a partition as a pure state machine over its log.
+//!
+//! What a [`Partition`] knows after an offset depends on the records before it and on the
+//! definitions, and on nothing else. Processors (counts, uniques, sessions, …) are given each
+//! accepted event and their own part of its user's state, and leave rows: full values with a
+//! version, or members of sets. No I/O, no clock, no random numbers: clippy enforces it.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod by;
+mod definition;
+mod filter;
+mod identity;
+mod instance;
+mod map;
+mod names;
+mod partition;
+mod processor;
+mod rows;
+
+pub mod sessionise;
+mod setup;
+mod snapshot;
+mod time;
+mod users;
+
+pub use by::{By, Slice};
+pub use definition::{Definition, DefinitionError};
+pub use filter::{Filter, FilterError};
+pub use identity::{HashKey, origin_hash};
+pub use instance::List;
+pub use map::Map;
+pub use names::{Kind, Names, OTHER};
+pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic};
+pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, PropertyTable};
+pub use rows::{Row, Rows, Table, TableRows};
+pub use setup::{AppSetup, Setup, Spec, TimeRules};
+pub use snapshot::{Capture, SnapshotError};
+pub use time::{DAY_MS, Day, Duration, HOUR_MS, MINUTE_MS, WeekStart, Zone, duration_ms};

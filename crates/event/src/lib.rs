@@ -1,1 +1,20 @@
-//! Not written yet.
+//! The event: what a user did, once, at a time, in an app; how it is read from a record, and the
+//! named reasons why a record is not one. No I/O.
+//!
+//! A record is read once, against a [`Plan`] of what is wanted: the event's own fields, wherever
+//! the source keeps them, and the properties that some definition asks for. All else is skipped.
+
+mod fields;
+mod json;
+mod number;
+mod plan;
+mod record;
+mod rejection;
+mod value;
+
+pub use fields::{DIMENSIONS, Event, Field};
+pub use number::{Number, decimal_to_ms};
+pub use plan::{FieldSource, Fields, Plan, PropertyPath, Unit};
+pub use record::{Record, read};
+pub use rejection::{MAX_RECORD_BYTES, Reason, Rejection};
+pub use value::Value;

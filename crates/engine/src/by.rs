@@ -1,0 +1,108 @@
+//! Slices: one combination of the values that a definition's `by` names.
+
+use cambium_event::{DIMENSIONS, Field};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::names::NONE;
+use crate::processor::{Compiler, Input};
+use crate::{DefinitionError, Kind, Names, Row};
+
+/// The most properties that one `by` may name.
+const MAX_PROPERTIES: usize = 4;
+
+/// The numbers of a slice's values, in the order of `by`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Slice(pub SmallVec<[u32; 4]>);
+
+/// A compiled `by`.
+#[derive(Clone, Debug, Default)]
+pub struct By {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+struct Part {
+    /// As the user wrote it, without `properties.`.
+    name: String,
+    kind: Kind,
+}
+
+impl By {
+    pub fn new(names: &[String], compiler: &mut Compiler<'_>) -> Result<By, DefinitionError> {
+        let mut by = By::default();
+        for name in names {
+            let kind = match Field::from_name(name) {
+                Some(field) => Kind::Dimension(dimension(field, name)?),
+                None => Kind::Property(compiler.property(name)?),
+            };
+            if by.parts.iter().any(|part| part.kind == kind) {
+                return Err(DefinitionError::new(format!("by: '{name}' is named twice")));
+            }
+            by.parts.push(Part { name: compiler.property_name(name), kind });
+        }
+        let properties = by.parts.iter().filter(|part| matches!(part.kind, Kind::Property(_))).count();
+        if properties > MAX_PROPERTIES {
+            return Err(DefinitionError::new(format!(
+                "by: names {properties} properties, at most {MAX_PROPERTIES} are kept"
+            )));
+        }
+        Ok(by)
+    }
+
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    pub fn slice(&self, input: &Input<'_>, names: &mut Names) -> Slice {
+        Slice(self.parts.iter().map(|part| value(part.kind, input, names)).collect())
+    }
+
+    /// The five dimensions and the map of properties, as every view has them.
+    pub fn write<'r>(&self, slice: &Slice, names: &Names, mut row: Row<'r>) -> Row<'r> {
+        for place in 0..DIMENSIONS.len() {
+            let part = self.parts.iter().position(|part| part.kind == Kind::Dimension(place));
+            row = row.text(part.map_or("", |part| names.text(Kind::Dimension(place), slice.0[part])));
+        }
+        let properties =
+            || self.parts.iter().zip(&slice.0).filter(|(part, id)| is_property(part) && **id != NONE);
+        row = row.length(properties().count());
+        for (part, id) in properties() {
+            row = row.text(&part.name).text(names.text(part.kind, *id));
+        }
+        row
+    }
+
+    /// The name and text of one part's value; none where the value is missing.
+    pub fn value<'n>(&'n self, part: usize, id: u32, names: &'n Names) -> Option<(&'n str, &'n str)> {
+        let part = &self.parts[part];
+        (id != NONE).then(|| (part.name.as_str(), names.text(part.kind, id)))
+    }
+}
+
+fn is_property(part: &Part) -> bool {
+    matches!(part.kind, Kind::Property(_))
+}
+
+fn dimension(field: Field, name: &str) -> Result<usize, DefinitionError> {
+    DIMENSIONS.iter().position(|dimension| *dimension == field).ok_or_else(|| {
+        DefinitionError::new(format!(
+            "by: '{name}' is no dimension; platform, app_version, channel, campaign, country and properties are"
+        ))
+    })
+}
+
+fn value(kind: Kind, input: &Input<'_>, names: &mut Names) -> u32 {
+    match kind {
+        Kind::Dimension(place) => input.dimensions[place],
+        Kind::Property(slot) => {
+            let text = input.event.properties.get(slot).and_then(|value| value.slice_text());
+            names.intern(kind, text.as_deref())
+        }
+        Kind::App | Kind::Event | Kind::Page => NONE,
+    }
+}

@@ -1,0 +1,240 @@
+//! The list of processors as a type: `(Counts, (Uniques, (Sessions, ())))`.
+//!
+//! A list that the compiler sees through: each event goes through one inlined chain of calls, and
+//! a processor is added by naming it.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::processor::{Compiler, Context, Input, Processor, PropertyTable};
+use crate::{Definition, DefinitionError, HashKey, Map, Setup, SnapshotError, origin_hash};
+
+/// A processor at work: one definition, one app, one partition.
+pub struct Instance<P: Processor> {
+    processor: P,
+    definition: Definition,
+    /// The number of its part in users' states; never used again for another.
+    slot: u32,
+    start: i64,
+    origin: u64,
+    state: P::State,
+}
+
+/// An instance as it is saved.
+#[derive(Serialize, Deserialize)]
+pub struct SavedInstance {
+    pub id: u64,
+    slot: u32,
+    start: i64,
+    state: Vec<u8>,
+}
+
+/// What instances are built from.
+pub struct Builder<'b> {
+    pub setup: &'b Setup,
+    pub app: &'b str,
+    pub key: HashKey,
+    pub properties: &'b mut PropertyTable,
+    /// What is there already, by definition id.
+    pub saved: Map<u64, SavedInstance>,
+    pub topic: &'b str,
+    pub partition: i32,
+    /// Where an instance begins that is new.
+    pub start: i64,
+    pub next_slot: &'b mut u32,
+}
+
+/// A definition in force and where its state began.
+pub struct InForce<'i> {
+    pub definition: &'i Definition,
+    pub start: i64,
+    pub origin: u64,
+}
+
+pub trait List: 'static {
+    type Instances: Default + Send;
+    type Parts: Default + Serialize + DeserializeOwned + Send;
+
+    fn kinds(out: &mut Vec<&'static str>);
+    fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError>;
+    fn apply(all: &mut Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>);
+    fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
+    fn flush(all: &mut Self::Instances, context: &mut Context<'_>);
+    fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool;
+    fn advance(all: &mut Self::Instances, context: &mut Context<'_>);
+    fn remember(parts: &mut Self::Parts) -> bool;
+    fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError>;
+    fn in_force<'i>(all: &'i Self::Instances, out: &mut Vec<InForce<'i>>);
+}
+
+impl List for () {
+    type Instances = ();
+    type Parts = ();
+
+    fn kinds(_: &mut Vec<&'static str>) {}
+    fn build(_: &mut Builder<'_>) -> Result<(), SnapshotError> {
+        Ok(())
+    }
+    fn apply((): &mut (), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
+    fn settle((): &mut (), _: u64, (): &mut (), _: &mut Context<'_>) {}
+    fn flush((): &mut (), _: &mut Context<'_>) {}
+    fn settles_before((): &(), _: &mut Context<'_>) -> bool {
+        false
+    }
+    fn advance((): &mut (), _: &mut Context<'_>) {}
+    fn remember((): &mut ()) -> bool {
+        false
+    }
+    fn save((): &(), _: &mut Vec<SavedInstance>) -> Result<(), SnapshotError> {
+        Ok(())
+    }
+    fn in_force<'i>((): &'i (), _: &mut Vec<InForce<'i>>) {}
+}
+
+impl<P: Processor + 'static, T: List> List for (P, T) {
+    type Instances = (Vec<Instance<P>>, T::Instances);
+    type Parts = (Vec<(u32, P::User)>, T::Parts);
+
+    fn kinds(out: &mut Vec<&'static str>) {
+        out.push(P::KIND);
+        T::kinds(out);
+    }
+
+    fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError> {
+        let setup = builder.setup;
+        let mut mine = Vec::new();
+        for (spec, body) in setup.definitions(P::KIND, builder.app) {
+            let instance = Instance::<P>::build(builder, spec, body);
+            mine.push(instance.map_err(|error| match error {
+                SnapshotError::Definition(error) => SnapshotError::Definition(error.of(P::KIND, &spec.name)),
+                other => other,
+            })?);
+        }
+        Ok((mine, T::build(builder)?))
+    }
+
+    fn apply(all: &mut Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>) {
+        for instance in &mut all.0 {
+            let part = part(&mut parts.0, instance.slot);
+            instance.enter(context);
+            instance.processor.apply(&mut instance.state, part, input, context);
+        }
+        T::apply(&mut all.1, &mut parts.1, input, context);
+    }
+
+    fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
+        for instance in &mut all.0 {
+            if let Some((_, part)) = parts.0.iter_mut().find(|(slot, _)| *slot == instance.slot) {
+                instance.enter(context);
+                instance.processor.settle(&mut instance.state, user, part, context);
+            }
+        }
+        T::settle(&mut all.1, user, &mut parts.1, context);
+    }
+
+    fn flush(all: &mut Self::Instances, context: &mut Context<'_>) {
+        for instance in &mut all.0 {
+            instance.enter(context);
+            instance.processor.flush(&mut instance.state, context);
+        }
+        T::flush(&mut all.1, context);
+    }
+
+    fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool {
+        all.0.iter().any(|instance| instance.processor.settles_before(&instance.state, context))
+            || T::settles_before(&all.1, context)
+    }
+
+    fn advance(all: &mut Self::Instances, context: &mut Context<'_>) {
+        for instance in &mut all.0 {
+            instance.enter(context);
+            instance.processor.advance(&mut instance.state, context);
+        }
+        T::advance(&mut all.1, context);
+    }
+
+    fn remember(parts: &mut Self::Parts) -> bool {
+        parts.0 = std::mem::take(&mut parts.0)
+            .into_iter()
+            .filter_map(|(slot, part)| Some((slot, P::remember(part)?)))
+            .collect();
+        T::remember(&mut parts.1) || !parts.0.is_empty()
+    }
+
+    fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError> {
+        for instance in &all.0 {
+            let state = postcard::to_stdvec(&instance.state)
+                .map_err(|error| SnapshotError::Head(format!("{}: {error}", P::KIND)))?;
+            let (id, slot, start) = (instance.definition.id, instance.slot, instance.start);
+            out.push(SavedInstance { id, slot, start, state });
+        }
+        T::save(&all.1, out)
+    }
+
+    fn in_force<'i>(all: &'i Self::Instances, out: &mut Vec<InForce<'i>>) {
+        out.extend(all.0.iter().map(|instance| InForce {
+            definition: &instance.definition,
+            start: instance.start,
+            origin: instance.origin,
+        }));
+        T::in_force(&all.1, out);
+    }
+}
+
+impl<P: Processor> Instance<P> {
+    fn build(
+        builder: &mut Builder<'_>,
+        spec: &crate::Spec,
+        body: &serde_json::Value,
+    ) -> Result<Self, SnapshotError> {
+        let data: P::Definition = serde_json::from_value(body.clone())
+            .map_err(|error| DefinitionError::new(error.to_string()))?;
+        let definition = Definition::new(
+            builder.setup,
+            builder.app,
+            builder.key,
+            P::SEMANTICS,
+            P::KIND,
+            spec,
+            body,
+            P::uses_sessions(&data),
+        );
+        let mut compiler = Compiler {
+            setup: builder.setup,
+            app: builder.app,
+            name: &spec.name,
+            properties: builder.properties,
+        };
+        let processor = P::new(data, &mut compiler)?;
+        let (slot, start, state) = match builder.saved.remove(&definition.id) {
+            Some(saved) => {
+                let state = postcard::from_bytes(&saved.state)
+                    .map_err(|error| SnapshotError::Head(format!("{}: {error}", P::KIND)))?;
+                (saved.slot, saved.start, state)
+            }
+            None => {
+                *builder.next_slot += 1;
+                (*builder.next_slot, builder.start, P::State::default())
+            }
+        };
+        let origin = origin_hash(builder.topic, builder.partition, start);
+        Ok(Instance { processor, definition, slot, start, origin, state })
+    }
+
+    fn enter(&self, context: &mut Context<'_>) {
+        context.definition = self.definition.id;
+        context.origin = self.origin;
+    }
+}
+
+/// A user's part for an instance; made when it is first asked for.
+fn part<U: Default>(parts: &mut Vec<(u32, U)>, slot: u32) -> &mut U {
+    let index = match parts.iter().position(|(known, _)| *known == slot) {
+        Some(index) => index,
+        None => {
+            parts.push((slot, U::default()));
+            parts.len() - 1
+        }
+    };
+    &mut parts[index].1
+}

@@ -1,0 +1,373 @@
+//! One partition: a pure state machine over its log.
+
+mod advance;
+mod save;
+mod tables;
+
+use cambium_event::{Event, Fields, Plan, Reason, Record, Rejection, read};
+use serde::{Deserialize, Serialize};
+
+pub use tables::{REJECTED, TABLES};
+
+use crate::identity::hash;
+use crate::instance::{Builder, SavedInstance};
+use crate::processor::PropertyTable;
+use crate::time::MINUTE_MS;
+use crate::users::Users;
+use crate::{
+    Context, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError, TimeRules,
+};
+
+/// Which log a partition is the state of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Topic {
+    pub name: String,
+    pub partition: i32,
+}
+
+impl std::fmt::Display for Topic {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}[{}]", self.name, self.partition)
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Rejected(Reason),
+    Dropped,
+    Late,
+    Duplicate,
+    Accepted,
+}
+
+/// How many records ended how: `read = accepted + duplicate + late + rejected + dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub read: u64,
+    pub accepted: u64,
+    pub duplicate: u64,
+    pub late: u64,
+    pub rejected: u64,
+    pub dropped: u64,
+    pub ahead: u64,
+}
+
+impl Account {
+    fn add(&mut self, outcome: Outcome) {
+        self.read += 1;
+        *match outcome {
+            Outcome::Rejected(_) => &mut self.rejected,
+            Outcome::Dropped => &mut self.dropped,
+            Outcome::Late => &mut self.late,
+            Outcome::Duplicate => &mut self.duplicate,
+            Outcome::Accepted => &mut self.accepted,
+        } += 1;
+    }
+}
+
+/// One app's share of a partition.
+pub(crate) struct App<L: List> {
+    name: Box<str>,
+    time: TimeRules,
+    instances: L::Instances,
+    users: Users<L::Parts>,
+}
+
+/// Everything that is known after an offset.
+pub struct Partition<L: List> {
+    topic: Topic,
+    key: HashKey,
+    /// Raised when the state goes on over a log whose offsets began anew.
+    epoch: u16,
+    /// Where the state began with nothing.
+    start: i64,
+    /// All records before it are in the state.
+    position: i64,
+    watermark: Option<i64>,
+    account: Account,
+    names: Names,
+    properties: PropertyTable,
+    setup: Setup,
+    plan: Plan,
+    drop: Vec<Filter>,
+    apps: Vec<App<L>>,
+    app_index: Map<Box<str>, usize>,
+    next_slot: u32,
+    /// Who was touched since the last flush, and since the last capture: app and user.
+    touched: Vec<(u32, u64)>,
+    changed: Vec<(u32, u64)>,
+    rows: Rows,
+}
+
+impl<L: List> Partition<L> {
+    /// A state that begins with nothing at `start`.
+    pub fn new(topic: Topic, start: i64, epoch: u16, setup: Setup, key: HashKey) -> Result<Self, SnapshotError> {
+        let mut partition = Partition {
+            topic,
+            key,
+            epoch,
+            start,
+            position: start,
+            watermark: None,
+            account: Account::default(),
+            names: Names::new(setup.max_values),
+            properties: PropertyTable::default(),
+            plan: Plan::new(&Fields::default(), &[]),
+            drop: Vec::new(),
+            apps: Vec::new(),
+            app_index: Map::default(),
+            next_slot: 0,
+            touched: Vec::new(),
+            changed: Vec::new(),
+            rows: Rows::default(),
+            setup,
+        };
+        partition.compile()?;
+        Ok(partition)
+    }
+
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
+    pub fn epoch(&self) -> u16 {
+        self.epoch
+    }
+
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark
+    }
+
+    pub fn account(&self) -> Account {
+        self.account
+    }
+
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub fn users(&self) -> usize {
+        self.apps.iter().map(|app| app.users.len()).sum()
+    }
+
+    /// How much is waiting for the next flush, in bytes of rows.
+    pub fn waiting_bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// The version of rows that are true up to the position.
+    pub fn version(&self) -> u64 {
+        (u64::from(self.epoch) << 48) | self.position as u64
+    }
+
+    /// From the present position on, another setup holds. Definitions that stay keep their state;
+    /// new ones begin here with nothing.
+    pub fn change_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
+        self.settle_touched()?;
+        self.flush_aggregates();
+        self.setup = setup;
+        self.compile()?;
+        for index in 0..self.apps.len() {
+            let mut saved = Vec::new();
+            L::save(&self.apps[index].instances, &mut saved)?;
+            let name = self.apps[index].name.clone();
+            let instances = self.build(&name, saved, self.position)?;
+            let app = &mut self.apps[index];
+            app.instances = instances;
+            app.time = self.setup.time(&name);
+        }
+        for index in 0..self.apps.len() {
+            self.put_definitions(index);
+        }
+        Ok(())
+    }
+
+    /// What the setup says of all apps: which properties are read, what is dropped.
+    fn compile(&mut self) -> Result<(), SnapshotError> {
+        self.names.set_limit(self.setup.max_values);
+        let mut drop = Vec::new();
+        for text in &self.setup.drop {
+            let filter = Filter::new(text, &mut self.properties).map_err(crate::DefinitionError::from)?;
+            drop.push(filter);
+        }
+        self.drop = drop;
+        // Built once for every app that is named and for one that is not, so that all properties
+        // have their slots before the first record is read.
+        let named: Vec<String> = self.setup.apps.keys().cloned().collect();
+        let listed = self.setup.definitions.iter().flat_map(|spec| spec.apps.clone());
+        for app in named.into_iter().chain(listed.collect::<Vec<_>>()).chain([String::new()]) {
+            let mut slot = 0;
+            std::mem::swap(&mut slot, &mut self.next_slot);
+            let built = self.build(&app, Vec::new(), self.position);
+            self.next_slot = slot;
+            built?;
+        }
+        self.plan = Plan::new(&self.setup.fields, self.properties.paths());
+        Ok(())
+    }
+
+    fn build(
+        &mut self,
+        app: &str,
+        saved: Vec<SavedInstance>,
+        start: i64,
+    ) -> Result<L::Instances, SnapshotError> {
+        let mut by_id = Map::default();
+        by_id.extend(saved.into_iter().map(|saved| (saved.id, saved)));
+        L::build(&mut Builder {
+            setup: &self.setup,
+            app,
+            key: self.key,
+            properties: &mut self.properties,
+            saved: by_id,
+            topic: &self.topic.name,
+            partition: self.topic.partition,
+            start,
+            next_slot: &mut self.next_slot,
+        })
+    }
+
+    /// Takes the next record. Offsets rise; what lies between two of them was never a record
+    /// (compaction, transaction markers).
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
+        let plan = std::mem::replace(&mut self.plan, Plan::empty());
+        let judged = read(record, &plan, |event| self.judge(event, record));
+        self.plan = plan;
+        let outcome = match judged {
+            Ok(outcome) => outcome?,
+            Err(rejection) => {
+                self.reject(record, &rejection);
+                Outcome::Rejected(rejection.reason)
+            }
+        };
+        self.account.add(outcome);
+        self.position = record.offset + 1;
+        Ok(outcome)
+    }
+
+    fn judge(&mut self, event: &Event<'_>, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
+        let time = self.setup.time(event.app);
+        let event = &match record.timestamp {
+            Some(sent) if event.time > sent.saturating_add(time.skew_ms) && sent >= 0 => {
+                self.account.ahead += 1;
+                Event { time: sent, ..event.clone() }
+            }
+            _ => event.clone(),
+        };
+        if self.drop.iter().any(|filter| filter.fits(event)) {
+            return Ok(Outcome::Dropped);
+        }
+        let cutoff = self.watermark.map_or(i64::MIN, |watermark| watermark - time.lateness_ms);
+        if event.time < cutoff {
+            return Ok(Outcome::Late);
+        }
+        let app = self.app(event.app)?;
+        let user = self.key.user(event.user());
+        let message = (!event.message_id.is_empty()).then(|| hash(&[event.message_id.as_bytes()]));
+        let known = self.apps[app].users.wake(user)?;
+        if message.is_some_and(|message| known.recent.contains(message, cutoff)) {
+            self.move_watermark(record.offset, event.time)?;
+            return Ok(Outcome::Duplicate);
+        }
+        self.move_watermark(record.offset, event.time)?;
+        self.accept(app, user, message, event, record.offset)?;
+        Ok(Outcome::Accepted)
+    }
+
+    fn accept(
+        &mut self,
+        app: usize,
+        user: u64,
+        message: Option<u64>,
+        event: &Event<'_>,
+        offset: i64,
+    ) -> Result<(), SnapshotError> {
+        let version = self.version();
+        let watermark = self.watermark.unwrap_or(event.time);
+        let input = Input {
+            event,
+            user,
+            time: event.time,
+            offset,
+            name: self.names.intern(Kind::Event, Some(event.event)),
+            dimensions: std::array::from_fn(|place| {
+                self.names.intern(Kind::Dimension(place), Some(event.dimensions[place]))
+            }),
+        };
+        let number = app as u32;
+        let app = &mut self.apps[app];
+        let known = app.users.wake(user)?;
+        let unseen_since = (known.last_seen != i64::MIN).then_some(known.last_seen);
+        if let Some(message) = message {
+            known.recent.insert(message, event.time, watermark - app.time.lateness_ms);
+        }
+        known.last_seen = known.last_seen.max(event.time);
+        if !std::mem::replace(&mut known.touched.since_flush, true) {
+            self.touched.push((number, user));
+        }
+        if !std::mem::replace(&mut known.touched.since_capture, true) {
+            self.changed.push((number, user));
+        }
+        let mut context = Context {
+            rows: &mut self.rows,
+            names: &mut self.names,
+            definition: 0,
+            origin: 0,
+            app: &app.name,
+            version,
+            watermark,
+            lateness_ms: app.time.lateness_ms,
+            horizon_ms: app.time.horizon_ms,
+        };
+        if unseen_since.is_some_and(|last| last < watermark - app.time.horizon_ms) {
+            L::settle(&mut app.instances, user, &mut known.parts, &mut context);
+            L::remember(&mut known.parts);
+        }
+        L::apply(&mut app.instances, &mut known.parts, &input, &mut context);
+        app.users.queue_for_cooling(user, watermark);
+        Ok(())
+    }
+
+    /// The app's index; an app never seen before is set up. Beyond the limit of names all are one.
+    fn app(&mut self, name: &str) -> Result<usize, SnapshotError> {
+        if let Some(index) = self.app_index.get(name) {
+            return Ok(*index);
+        }
+        let id = self.names.intern(Kind::App, Some(name));
+        let name: Box<str> = self.names.text(Kind::App, id).into();
+        if let Some(index) = self.app_index.get(&name) {
+            return Ok(*index);
+        }
+        let instances = self.build(&name, Vec::new(), self.start)?;
+        let time = self.setup.time(&name);
+        self.apps.push(App { name: name.clone(), time, instances, users: Users::default() });
+        let index = self.apps.len() - 1;
+        self.app_index.insert(name, index);
+        self.put_definitions(index);
+        Ok(index)
+    }
+
+    fn reject(&mut self, record: &Record<'_>, rejection: &Rejection) {
+        let version = self.version();
+        tables::put_rejected(&mut self.rows, &self.topic, version, record, rejection);
+    }
+
+    fn move_watermark(&mut self, offset: i64, time: i64) -> Result<(), SnapshotError> {
+        let before = self.watermark;
+        if before.is_some_and(|watermark| time <= watermark) {
+            return Ok(());
+        }
+        let minute = |time: i64| time.div_euclid(MINUTE_MS);
+        self.position = offset;
+        self.watermark = Some(time);
+        if before.is_some_and(|watermark| minute(time) > minute(watermark)) {
+            self.advance(before.unwrap_or(time))?;
+        }
+        Ok(())
+    }
+}

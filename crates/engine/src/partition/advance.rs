@@ -1,0 +1,132 @@
+//! What happens as the watermark moves, and at a flush.
+
+use super::{Partition, tables};
+use crate::time::{DAY_MS, HOUR_MS};
+use crate::{Context, List, Rows, SnapshotError, origin_hash};
+
+impl<L: List> Partition<L> {
+    /// Everything that changed since the last flush, as rows; the state stays as it is.
+    pub fn flush(&mut self) -> Result<Rows, SnapshotError> {
+        self.settle_touched()?;
+        for (app, user) in std::mem::take(&mut self.touched) {
+            if let Some(user) = self.apps[app as usize].users.hot(user) {
+                user.touched.since_flush = false;
+            }
+        }
+        self.flush_aggregates();
+        let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
+        let version = self.version();
+        tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
+        Ok(std::mem::take(&mut self.rows))
+    }
+
+    /// The watermark entered a new minute: rows that are due are left, what no event can change
+    /// any more is forgotten, quiet users grow cold.
+    pub(super) fn advance(&mut self, before: i64) -> Result<(), SnapshotError> {
+        if self.each_app(|instances, context| L::settles_before(instances, context)).into_iter().any(|due| due) {
+            self.settle_touched()?;
+        }
+        self.each_app(|instances, context| L::advance(instances, context));
+        let watermark = self.watermark.unwrap_or(before);
+        if before.div_euclid(HOUR_MS) != watermark.div_euclid(HOUR_MS) {
+            self.cool(watermark)?;
+        }
+        if before.div_euclid(DAY_MS) != watermark.div_euclid(DAY_MS) {
+            self.forget(watermark)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every user that was touched since the last flush leave the rows they owe.
+    pub(super) fn settle_touched(&mut self) -> Result<(), SnapshotError> {
+        let version = self.version();
+        let watermark = self.watermark.unwrap_or(0);
+        for (number, id) in &self.touched {
+            let app = &mut self.apps[*number as usize];
+            let Some(user) = app.users.hot(*id) else { continue };
+            let mut context = Context {
+                rows: &mut self.rows,
+                names: &mut self.names,
+                definition: 0,
+                origin: 0,
+                app: &app.name,
+                version,
+                watermark,
+                lateness_ms: app.time.lateness_ms,
+                horizon_ms: app.time.horizon_ms,
+            };
+            L::settle(&mut app.instances, *id, &mut user.parts, &mut context);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush_aggregates(&mut self) {
+        self.each_app(|instances, context| L::flush(instances, context));
+    }
+
+    fn each_app<R>(&mut self, mut work: impl FnMut(&mut L::Instances, &mut Context<'_>) -> R) -> Vec<R> {
+        let version = self.version();
+        let watermark = self.watermark.unwrap_or(0);
+        let mut results = Vec::with_capacity(self.apps.len());
+        for app in &mut self.apps {
+            let mut context = Context {
+                rows: &mut self.rows,
+                names: &mut self.names,
+                definition: 0,
+                origin: 0,
+                app: &app.name,
+                version,
+                watermark,
+                lateness_ms: app.time.lateness_ms,
+                horizon_ms: app.time.horizon_ms,
+            };
+            results.push(work(&mut app.instances, &mut context));
+        }
+        results
+    }
+
+    /// Who was quiet for longer than the lateness grows cold. Who is still owed a flush or a
+    /// capture stays for the next turn; being cold or not changes no number.
+    fn cool(&mut self, watermark: i64) -> Result<(), SnapshotError> {
+        for app in &mut self.apps {
+            let cutoff = watermark - app.time.lateness_ms;
+            for id in app.users.take_quiet(cutoff) {
+                app.users.cool(id, cutoff, watermark)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Who was not seen for longer than the horizon is forgotten, but for what is kept for ever.
+    fn forget(&mut self, watermark: i64) -> Result<(), SnapshotError> {
+        self.settle_touched()?;
+        for (number, app) in self.apps.iter_mut().enumerate() {
+            let before = watermark.saturating_sub(app.time.horizon_ms);
+            if before <= 0 {
+                continue;
+            }
+            for id in app.users.not_seen_since(before) {
+                let user = app.users.wake(id)?;
+                let keeps = L::remember(&mut user.parts);
+                user.recent = Default::default();
+                if keeps {
+                    app.users.cool(id, before, watermark)?;
+                } else {
+                    app.users.remove(id);
+                }
+                self.changed.push((number as u32, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the rows that say which definitions count an app, and since where.
+    pub(super) fn put_definitions(&mut self, app: usize) {
+        let started_at = self.watermark.unwrap_or(0);
+        let mut in_force = Vec::new();
+        L::in_force(&self.apps[app].instances, &mut in_force);
+        for one in &in_force {
+            tables::put_definition(&mut self.rows, &self.topic, one, started_at);
+        }
+    }
+}

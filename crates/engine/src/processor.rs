@@ -1,0 +1,240 @@
+//! What a processor is: one family of numbers, counted from one app's events.
+
+use cambium_event::{Event, PropertyPath};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{DefinitionError, Filter, Names, Row, Rows, Setup, Table, WeekStart, Zone, sessionise};
+
+/// One definition of one family of numbers, compiled for one app.
+///
+/// A processor is pure: what it makes of an event depends on the events before it alone. It keeps
+/// a part of each user's state and a state of its own (its aggregates); both are saved in snapshots.
+pub trait Processor: Sized + Send {
+    /// The word for it in the configuration and in `definitions`.
+    const KIND: &'static str;
+    /// Raised where a release counts differently.
+    const SEMANTICS: u32;
+    /// What the user writes; unknown keys are errors.
+    type Definition: Serialize + DeserializeOwned;
+    /// One user's part of the state. The default is that of a user never seen.
+    type User: Default + Serialize + DeserializeOwned + Send;
+    /// The aggregates of one partition.
+    type State: Default + Serialize + DeserializeOwned + Send;
+
+    fn new(definition: Self::Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError>;
+
+    /// Whether the session rules are part of what the definition means.
+    fn uses_sessions(_definition: &Self::Definition) -> bool {
+        false
+    }
+
+    /// Takes an accepted event. The watermark of `context` already includes it.
+    fn apply(&self, state: &mut Self::State, user: &mut Self::User, input: &Input<'_>, context: &mut Context<'_>);
+
+    /// Before a flush, for each user touched since the one before: leaves the rows that the user's
+    /// state owes.
+    fn settle(&self, _state: &mut Self::State, _user: u64, _part: &mut Self::User, _context: &mut Context<'_>) {}
+
+    /// At a flush, when all users have settled: leaves the rows of aggregates that changed.
+    fn flush(&self, _state: &mut Self::State, _context: &mut Context<'_>) {}
+
+    /// Each time the watermark enters a new minute, all users settled where the processor asks
+    /// for it: leaves rows that are due, forgets what no event can change any more.
+    fn advance(&self, _state: &mut Self::State, _context: &mut Context<'_>) {}
+
+    /// The users' states must settle before `advance` may look at `context`'s cutoff.
+    fn settles_before(&self, _state: &Self::State, _context: &Context<'_>) -> bool {
+        false
+    }
+
+    /// What is kept of a user who was not seen for longer than the horizon; none: nothing.
+    fn remember(_part: Self::User) -> Option<Self::User> {
+        None
+    }
+}
+
+/// An accepted event, as processors see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    pub event: &'a Event<'a>,
+    pub user: u64,
+    pub time: i64,
+    /// The event's place in the log.
+    pub offset: i64,
+    /// The number of the event's name.
+    pub name: u32,
+    /// The numbers of the five dimensions.
+    pub dimensions: [u32; 5],
+}
+
+/// What a processor works with while it counts: where rows go, and as of when.
+pub struct Context<'p> {
+    pub rows: &'p mut Rows,
+    pub names: &'p mut Names,
+    pub definition: u64,
+    pub origin: u64,
+    pub app: &'p str,
+    /// The version of rows that are true up to here.
+    pub version: u64,
+    /// Milliseconds since 1970; of the partition.
+    pub watermark: i64,
+    pub lateness_ms: i64,
+    pub horizon_ms: i64,
+}
+
+impl<'p> Context<'p> {
+    /// No event older than this will be accepted any more.
+    pub fn cutoff(&self) -> i64 {
+        self.watermark - self.lateness_ms
+    }
+
+    /// Begins a versioned row: definition, origin, app, version, deleted.
+    pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> Row<'_> {
+        let (definition, origin, app, version) = (self.definition, self.origin, self.app, self.version);
+        self.rows.row(table).u64(definition).u64(origin).text(app).u64(version).bool(deleted)
+    }
+
+    /// Begins a row of a user set: definition, app.
+    pub fn member(&mut self, table: &'static Table) -> Row<'_> {
+        let (definition, app) = (self.definition, self.app);
+        self.rows.row(table).u64(definition).text(app)
+    }
+}
+
+/// The paths of all properties that any definition reads, with their slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PropertyTable {
+    paths: Vec<PropertyPath>,
+}
+
+impl PropertyTable {
+    pub fn paths(&self) -> &[PropertyPath] {
+        &self.paths
+    }
+
+    pub(crate) fn slot(&mut self, path: PropertyPath) -> usize {
+        match self.paths.iter().position(|known| *known == path) {
+            Some(slot) => slot,
+            None => {
+                self.paths.push(path);
+                self.paths.len() - 1
+            }
+        }
+    }
+
+    /// The path that a name stands for: `properties.a.b`, `a.b`, `properties["a b"]`.
+    pub(crate) fn path(name: &str) -> PropertyPath {
+        let quoted = name.strip_prefix("properties[\"").and_then(|rest| rest.strip_suffix("\"]"));
+        if let Some(quoted) = quoted {
+            return vec![quoted.to_owned()];
+        }
+        let name = name.strip_prefix("properties.").unwrap_or(name);
+        name.split('.').map(str::to_owned).collect()
+    }
+}
+
+/// What a definition is compiled with.
+pub struct Compiler<'s> {
+    pub(crate) setup: &'s Setup,
+    pub(crate) app: &'s str,
+    pub(crate) name: &'s str,
+    pub(crate) properties: &'s mut PropertyTable,
+}
+
+impl Compiler<'_> {
+    /// The definition's name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    pub fn zone(&self) -> Result<Zone, DefinitionError> {
+        Zone::new(self.setup.zone(self.app)).map_err(DefinitionError::new)
+    }
+
+    pub fn week_start(&self) -> WeekStart {
+        self.setup.week_start
+    }
+
+    /// The session rules of the app.
+    pub fn session_rules(&self) -> Result<sessionise::Rules, DefinitionError> {
+        let (_, body) = self
+            .setup
+            .definitions("session", self.app)
+            .next()
+            .ok_or_else(|| DefinitionError::new("there are no session rules for this app"))?;
+        serde_json::from_value(body.clone()).map_err(|error| DefinitionError::new(error.to_string()))
+    }
+
+    pub fn filter(&mut self, text: &str) -> Result<Filter, DefinitionError> {
+        Ok(Filter::new(text, self.properties)?)
+    }
+
+    pub(crate) fn property(&mut self, name: &str) -> Result<usize, DefinitionError> {
+        let path = PropertyTable::path(name);
+        if path.iter().any(String::is_empty) {
+            return Err(DefinitionError::new(format!("'{name}' names no property")));
+        }
+        Ok(self.properties.slot(path))
+    }
+
+    /// The slot of a property that a definition reads by itself.
+    pub fn property_slot(&mut self, name: &str) -> Result<usize, DefinitionError> {
+        self.property(name)
+    }
+
+    /// A property's name as the views give it.
+    pub(crate) fn property_name(&self, name: &str) -> String {
+        PropertyTable::path(name).join(".")
+    }
+}
+
+/// One event name, or a list of them; "*" is any.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventNames {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl EventNames {
+    pub fn any() -> Self {
+        EventNames::One("*".to_owned())
+    }
+
+    pub fn list(&self) -> &[String] {
+        match self {
+            EventNames::One(name) => std::slice::from_ref(name),
+            EventNames::Many(names) => names,
+        }
+    }
+}
+
+/// Events of certain names that fit a filter.
+#[derive(Clone, Debug)]
+pub struct Matcher {
+    /// Empty: any.
+    names: Vec<String>,
+    filter: Option<Filter>,
+}
+
+impl Matcher {
+    pub fn new(
+        names: &EventNames,
+        filter: Option<&str>,
+        compiler: &mut Compiler<'_>,
+    ) -> Result<Matcher, DefinitionError> {
+        let list = names.list();
+        if list.is_empty() || list.iter().any(String::is_empty) {
+            return Err(DefinitionError::new("event: a name is empty; leave `event` out, or write \"*\", for any"));
+        }
+        let names = if list.iter().any(|name| name == "*") { Vec::new() } else { list.to_vec() };
+        let filter = filter.map(|text| compiler.filter(text)).transpose()?;
+        Ok(Matcher { names, filter })
+    }
+
+    pub fn fits(&self, event: &Event<'_>) -> bool {
+        (self.names.is_empty() || self.names.iter().any(|name| name == event.event))
+            && self.filter.as_ref().is_none_or(|filter| filter.fits(event))
+    }
+}

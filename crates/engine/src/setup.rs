@@ -1,0 +1,73 @@
+//! The setup: everything that decides what is counted and how, as one value.
+//!
+//! It is written down (journaled) with the offset at which it enters a partition, so that a replay
+//! lets it in at the same place.
+
+use std::collections::BTreeMap;
+
+use cambium_event::Fields;
+use serde::{Deserialize, Serialize};
+
+use crate::WeekStart;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRules {
+    pub lateness_ms: i64,
+    pub skew_ms: i64,
+    pub horizon_ms: i64,
+}
+
+/// What one app has of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppSetup {
+    pub zone: String,
+    pub time: TimeRules,
+    /// Definitions by kind that stand for this app in the place of the general ones.
+    pub overrides: BTreeMap<String, serde_json::Value>,
+}
+
+/// A definition as it was written, complete with its defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    pub kind: String,
+    pub name: String,
+    /// Empty: all apps.
+    pub apps: Vec<String>,
+    pub body: serde_json::Value,
+    pub generation: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    pub time: TimeRules,
+    pub week_start: WeekStart,
+    pub apps: BTreeMap<String, AppSetup>,
+    /// The `where` of each `[[drop]]`.
+    pub drop: Vec<String>,
+    pub definitions: Vec<Spec>,
+    pub fields: Fields,
+    pub max_values: usize,
+}
+
+impl Setup {
+    pub fn time(&self, app: &str) -> TimeRules {
+        self.apps.get(app).map_or(self.time, |app| app.time)
+    }
+
+    pub fn zone(&self, app: &str) -> &str {
+        self.apps.get(app).map_or("UTC", |app| app.zone.as_str())
+    }
+
+    /// The definitions of a kind that count `app`, with what the app overrides.
+    pub fn definitions<'s>(
+        &'s self,
+        kind: &'s str,
+        app: &'s str,
+    ) -> impl Iterator<Item = (&'s Spec, &'s serde_json::Value)> {
+        let overriding = self.apps.get(app).and_then(|app| app.overrides.get(kind));
+        self.definitions
+            .iter()
+            .filter(move |spec| spec.kind == kind && (spec.apps.is_empty() || spec.apps.iter().any(|one| one == app)))
+            .map(move |spec| (spec, overriding.unwrap_or(&spec.body)))
+    }
+}

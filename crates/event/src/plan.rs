@@ -1,0 +1,203 @@
+//! What is wanted from a record, and where it lies.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Field;
+
+/// The steps to a property: `properties.a.b` is `["a", "b"]`.
+pub type PropertyPath = Vec<String>;
+
+/// `[source.fields]`: where a source keeps the fields that it does not keep under their own name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fields {
+    pub message_id: Option<FieldSource>,
+    pub app: Option<FieldSource>,
+    pub event: Option<FieldSource>,
+    pub user_id: Option<FieldSource>,
+    pub anonymous_id: Option<FieldSource>,
+    pub timestamp: Option<FieldSource>,
+    pub session_id: Option<FieldSource>,
+    pub platform: Option<FieldSource>,
+    pub app_version: Option<FieldSource>,
+    pub channel: Option<FieldSource>,
+    pub campaign: Option<FieldSource>,
+    pub country: Option<FieldSource>,
+    /// The object that holds the properties; "." is the record itself.
+    pub properties: Option<String>,
+}
+
+impl Fields {
+    fn get(&self, field: Field) -> Option<&FieldSource> {
+        match field {
+            Field::MessageId => self.message_id.as_ref(),
+            Field::App => self.app.as_ref(),
+            Field::Event => self.event.as_ref(),
+            Field::UserId => self.user_id.as_ref(),
+            Field::AnonymousId => self.anonymous_id.as_ref(),
+            Field::Timestamp => self.timestamp.as_ref(),
+            Field::SessionId => self.session_id.as_ref(),
+            Field::Platform => self.platform.as_ref(),
+            Field::AppVersion => self.app_version.as_ref(),
+            Field::Channel => self.channel.as_ref(),
+            Field::Campaign => self.campaign.as_ref(),
+            Field::Country => self.country.as_ref(),
+        }
+    }
+}
+
+/// Where one field comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FieldSource {
+    /// A path in the record, its steps parted by dots.
+    Path(String),
+    Field(PathWithUnit),
+    Value(ConstantValue),
+    Header(HeaderName),
+    Key(KeyFlag),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PathWithUnit {
+    pub field: String,
+    #[serde(default)]
+    pub unit: Unit,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConstantValue {
+    pub value: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderName {
+    pub header: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyFlag {
+    pub key: bool,
+}
+
+/// The unit of a time that is written as a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    S,
+    #[default]
+    Ms,
+    Us,
+    Ns,
+}
+
+impl Unit {
+    /// The unit is 10^-digits seconds.
+    pub fn digits(self) -> u32 {
+        match self {
+            Unit::S => 0,
+            Unit::Ms => 3,
+            Unit::Us => 6,
+            Unit::Ns => 9,
+        }
+    }
+}
+
+/// What stands in for a field that is not in the record's payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outside {
+    Value(String),
+    Header(String),
+    Key,
+}
+
+/// Wanted paths as a tree; each leaf names the slot that takes the value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Node {
+    pub slots: Vec<usize>,
+    pub children: BTreeMap<String, Node>,
+}
+
+impl Node {
+    fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, slot: usize) {
+        let mut node = self;
+        for step in path {
+            node = node.children.entry(step.to_owned()).or_default();
+        }
+        node.slots.push(slot);
+    }
+
+    /// Every slot at this node and below it.
+    pub fn all_slots(&self, found: &mut Vec<usize>) {
+        found.extend(&self.slots);
+        for child in self.children.values() {
+            child.all_slots(found);
+        }
+    }
+}
+
+/// How records of one source are read: fixed between two changes of the definitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub(crate) root: Node,
+    pub(crate) outside: Vec<(Field, Outside)>,
+    pub(crate) unit: Unit,
+    pub(crate) slots: usize,
+}
+
+impl Plan {
+    /// Slots 0 to 11 are the fields, those behind them the properties in the order given.
+    pub fn new(fields: &Fields, properties: &[PropertyPath]) -> Plan {
+        let mut plan = Plan {
+            root: Node::default(),
+            outside: Vec::new(),
+            unit: Unit::Ms,
+            slots: Field::COUNT + properties.len(),
+        };
+        for field in Field::ALL {
+            plan.add_field(field, fields.get(field));
+        }
+        let base = fields.properties.as_deref().unwrap_or("properties");
+        let base: Vec<&str> = if base == "." { Vec::new() } else { base.split('.').collect() };
+        for (index, path) in properties.iter().enumerate() {
+            let steps = base.iter().copied().chain(path.iter().map(String::as_str));
+            plan.root.insert(steps, Field::COUNT + index);
+        }
+        plan
+    }
+
+    fn add_field(&mut self, field: Field, source: Option<&FieldSource>) {
+        let slot = field as usize;
+        match source {
+            None => self.root.insert(std::iter::once(field.name()), slot),
+            Some(FieldSource::Path(path)) => self.root.insert(path.split('.'), slot),
+            Some(FieldSource::Field(PathWithUnit { field: path, unit })) => {
+                self.root.insert(path.split('.'), slot);
+                if field == Field::Timestamp {
+                    self.unit = *unit;
+                }
+            }
+            Some(FieldSource::Value(constant)) => {
+                self.outside.push((field, Outside::Value(constant.value.clone())));
+            }
+            Some(FieldSource::Header(name)) => {
+                self.outside.push((field, Outside::Header(name.header.clone())));
+            }
+            Some(FieldSource::Key(flag)) if flag.key => self.outside.push((field, Outside::Key)),
+            Some(FieldSource::Key(_)) => self.root.insert(std::iter::once(field.name()), slot),
+        }
+    }
+}
+
+impl Plan {
+    /// Wants nothing; a place holder.
+    pub fn empty() -> Plan {
+        Plan { root: Node::default(), outside: Vec::new(), unit: Unit::Ms, slots: Field::COUNT }
+    }
+}

@@ -77,6 +77,11 @@ impl By {
         row
     }
 
+    /// The name of one part.
+    pub fn name(&self, part: usize) -> &str {
+        &self.parts[part].name
+    }
+
     /// The name and text of one part's value; none where the value is missing.
     pub fn value<'n>(&'n self, part: usize, id: u32, names: &'n Names) -> Option<(&'n str, &'n str)> {
         let part = &self.parts[part];

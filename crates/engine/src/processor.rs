@@ -89,16 +89,15 @@ impl<'p> Context<'p> {
         self.watermark - self.lateness_ms
     }
 
-    /// Begins a versioned row: definition, origin, app, version, deleted.
-    pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> Row<'_> {
-        let (definition, origin, app, version) = (self.definition, self.origin, self.app, self.version);
-        self.rows.row(table).u64(definition).u64(origin).text(app).u64(version).bool(deleted)
+    /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it.
+    pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
+        let row = self.rows.row(table).u64(self.definition).u64(self.origin).text(self.app);
+        (row.u64(self.version).bool(deleted), self.names)
     }
 
-    /// Begins a row of a user set: definition, app.
-    pub fn member(&mut self, table: &'static Table) -> Row<'_> {
-        let (definition, app) = (self.definition, self.app);
-        self.rows.row(table).u64(definition).text(app)
+    /// Begins a row of a user set (definition, app), beside the names to fill it.
+    pub fn member(&mut self, table: &'static Table) -> (Row<'_>, &Names) {
+        (self.rows.row(table).u64(self.definition).text(self.app), self.names)
     }
 }
 

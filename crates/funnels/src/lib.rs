@@ -1,1 +1,242 @@
-//! Not written yet.
+//! Funnels: how many users went which way, step by step.
+//!
+//! The events that fit a step are kept for as long as one that comes late may still change what
+//! they make; before each flush the tries of the users that were touched are followed anew. Where a
+//! late event can only add, users are members of sets; where it can undo a try (a strict order, an
+//! exclusion, a first time, a slice that moves), each user's result is a versioned row of its own.
+//!
+//! What a try reaches is worked out in [`follow`], with no regard to batches or flushes.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod definition;
+mod follow;
+mod results;
+mod times;
+
+use cambium_engine::sessionise::{Piece, Sessioniser};
+use cambium_engine::{By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone};
+use serde::{Deserialize, Serialize};
+
+pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
+pub use results::{MEMBERS, RESULTS};
+pub use times::TIMES;
+use times::Times;
+
+/// An event that matters to a funnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    time: i64,
+    /// Bit n: it fits step n + 1.
+    steps: u32,
+    /// Bit n: it fits the n-th exclusion.
+    excludes: u32,
+    /// It stands between two steps of a strict funnel.
+    breaks: bool,
+    /// It is part of a session, of this group.
+    session: Option<u64>,
+    slice: Slice,
+}
+
+/// What is kept of a user.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Tries {
+    /// In the order of time, then of the log.
+    seen: Vec<Seen>,
+    /// The user's sessions, for funnels within one.
+    sessions: Vec<Piece<()>>,
+    /// The time of the first event ever, for each step that wants it.
+    firsts: Vec<(u8, i64)>,
+    /// What was entered into sets: hour, slice, steps.
+    entered: Vec<(i64, Slice, u32)>,
+    /// What each entry day put into the histograms: step and bin.
+    timed: Vec<(i32, Vec<(u8, u16)>)>,
+    /// Tries that began in this range may have changed since they were followed last.
+    #[serde(skip)]
+    changed: Option<(i64, i64)>,
+}
+
+pub struct Funnel {
+    steps: Vec<StepMatcher>,
+    excludes: Vec<(Exclude, Matcher)>,
+    order: Order,
+    ignore: Vec<String>,
+    within: Span,
+    by: By,
+    by_step: ByStep,
+    zone: Zone,
+    /// A late event can only add.
+    only_adds: bool,
+}
+
+struct StepMatcher {
+    matcher: Matcher,
+    optional: bool,
+    first_time: bool,
+}
+
+/// What a try must stay within.
+enum Span {
+    Milliseconds(i64),
+    Session(Box<Sessioniser>),
+}
+
+impl Processor for Funnel {
+    const KIND: &'static str = "funnel";
+    const SEMANTICS: u32 = 1;
+    type Definition = Definition;
+    type User = Tries;
+    type State = Times;
+
+    fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
+        definition.compile(compiler)
+    }
+
+    fn uses_sessions(definition: &Definition) -> bool {
+        definition.within == Within::Session
+    }
+
+    fn apply(&self, _: &mut Times, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
+        let session = self.sessionise(tries, input, context);
+        let Some(seen) = self.see(tries, input, session, context) else { return };
+        let at = tries.seen.partition_point(|known| known.time <= seen.time);
+        tries.seen.insert(at, seen);
+    }
+
+    fn settle(&self, times: &mut Times, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
+        self.follow_changed(times, user, tries, context);
+        self.forget(tries, context);
+    }
+
+    fn flush(&self, times: &mut Times, context: &mut Context<'_>) {
+        times.flush(context);
+    }
+
+    fn settles_before(&self, times: &Times, context: &Context<'_>) -> bool {
+        times.has_settled_before(self.settled_day(context))
+    }
+
+    fn advance(&self, times: &mut Times, context: &mut Context<'_>) {
+        let day = self.settled_day(context);
+        if times.has_settled_before(day) {
+            times.flush(context);
+            times.forget_before(day);
+        }
+    }
+
+    fn remember(tries: Tries) -> Option<Tries> {
+        (!tries.firsts.is_empty()).then(|| Tries { firsts: tries.firsts, ..Tries::default() })
+    }
+}
+
+impl Funnel {
+    /// Puts the event into the user's sessions, where the funnel is bound to one.
+    fn sessionise(&self, tries: &mut Tries, input: &Input<'_>, context: &Context<'_>) -> Option<u64> {
+        let Span::Session(sessioniser) = &self.within else { return None };
+        if !sessioniser.counts(input.event.event) {
+            return None;
+        }
+        let group = sessioniser.group(input.event.session_id);
+        let mut gone = Vec::new();
+        sessioniser.insert(&mut tries.sessions, group, input.time, (), context.cutoff(), &mut gone);
+        let sessions = sessioniser.sessions(&tries.sessions);
+        let own = sessions.iter().find(|one| one.group == group && (one.start..=one.end).contains(&input.time));
+        // A late event may join sessions and move cuts: from its session's beginning on, all may change.
+        tries.mark(own.map_or(input.time, |own| own.start), i64::MAX);
+        Some(group)
+    }
+
+    /// What the funnel sees in an event; none where it does not matter.
+    fn see(
+        &self,
+        tries: &mut Tries,
+        input: &Input<'_>,
+        session: Option<u64>,
+        context: &mut Context<'_>,
+    ) -> Option<Seen> {
+        let fitting = |fits: &mut dyn Iterator<Item = bool>| {
+            fits.enumerate().fold(0, |bits, (place, fits)| bits | (u32::from(fits) << place))
+        };
+        let steps = fitting(&mut self.steps.iter().map(|step| step.matcher.fits(input.event)));
+        let excludes = fitting(&mut self.excludes.iter().map(|(_, matcher)| matcher.fits(input.event)));
+        let breaks =
+            self.order == Order::Strict && !self.ignore.iter().any(|ignored| ignored == input.event.event);
+        if steps == 0 && excludes == 0 && !breaks {
+            return None;
+        }
+        self.note_firsts(tries, steps, input.time);
+        if let Span::Milliseconds(within) = self.within {
+            tries.mark(input.time.saturating_sub(within), input.time);
+        } else if session.is_none() {
+            tries.mark(i64::MIN, i64::MAX);
+        }
+        let slice = if steps == 0 { Slice::default() } else { self.by.slice(input, context.names) };
+        Some(Seen { time: input.time, steps, excludes, breaks, session, slice })
+    }
+
+    /// Where an event is earlier than the first known, what had counted as the first no longer is.
+    fn note_firsts(&self, tries: &mut Tries, steps: u32, time: i64) {
+        for (place, step) in self.steps.iter().enumerate() {
+            if !step.first_time || steps & (1 << place) == 0 {
+                continue;
+            }
+            let reach = match self.within {
+                Span::Milliseconds(within) => within,
+                Span::Session(_) => i64::MAX / 4,
+            };
+            match tries.firsts.iter_mut().find(|(known, _)| usize::from(*known) == place) {
+                None => tries.firsts.push((place as u8, time)),
+                Some((_, first)) if time < *first => {
+                    let old = std::mem::replace(first, time);
+                    tries.mark(time.saturating_sub(reach), old);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The instant before which no try that began can change any more.
+    fn settled_before(&self, tries: Option<&Tries>, context: &Context<'_>) -> i64 {
+        match &self.within {
+            Span::Milliseconds(within) => context.cutoff().saturating_sub(*within),
+            Span::Session(sessioniser) => {
+                let (cutoff, remembered) = (context.cutoff(), context.watermark - context.horizon_ms);
+                let pieces = tries.map_or(&[][..], |tries| &tries.sessions);
+                let sessions = sessioniser.sessions(pieces);
+                let open = sessions.iter().filter(|one| !sessioniser.is_settled(one, cutoff, remembered));
+                open.map(|one| one.start).min().map_or(cutoff, |start| start.min(cutoff))
+            }
+        }
+    }
+
+    /// The first local day that tries may still change in, for all users together.
+    fn settled_day(&self, context: &Context<'_>) -> i32 {
+        let horizon = match &self.within {
+            // How long a session may last is known of each user alone: their days are kept as long
+            // as anything is.
+            Span::Session(_) => context.horizon_ms,
+            Span::Milliseconds(_) => 0,
+        };
+        self.zone.day(self.settled_before(None, context).saturating_sub(horizon)).number
+    }
+
+    /// Events of days whose tries are all settled are forgotten.
+    fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
+        let settled = self.settled_before(Some(tries), context);
+        let is_old = |seen: &Seen| seen.time < settled;
+        if !tries.seen.first().is_some_and(is_old) && !tries.sessions.first().is_some_and(|one| one.end < settled) {
+            return;
+        }
+        let day = self.zone.day(settled);
+        tries.seen.retain(|seen| seen.time >= day.start);
+        tries.sessions.retain(|piece| piece.end >= day.start);
+        tries.entered.retain(|(hour, _, _)| *hour >= day.start);
+        tries.timed.retain(|(number, _)| *number >= day.number);
+    }
+}
+
+impl Tries {
+    fn mark(&mut self, from: i64, to: i64) {
+        let (known_from, known_to) = self.changed.unwrap_or((from, to));
+        self.changed = Some((known_from.min(from), known_to.max(to)));
+    }
+}

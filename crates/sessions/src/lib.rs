@@ -1,1 +1,221 @@
-//! Not written yet.
+//! Sessions: what a user did in an app without a longer pause.
+//!
+//! A session is a versioned row of its own, because a late event can extend, bridge and merge
+//! sessions: the row of one that ceased to exist is written once more, as deleted.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use cambium_engine::sessionise::{Join, Piece, Rules, Session, Sessioniser};
+use cambium_engine::{Compiler, Context, DefinitionError, EventNames, Input, Kind, Matcher, Processor, Table, Zone};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+pub static SESSIONS: Table = Table {
+    name: "session_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("user", "UInt64"),
+        ("session_id", "UInt64"),
+        ("day", "Date"),
+        ("started_at", "DateTime64(3, 'UTC')"),
+        ("ended_at", "DateTime64(3, 'UTC')"),
+        ("events", "UInt64"),
+        ("pages", "UInt64"),
+        ("entry", "String"),
+        ("exit", "String"),
+        ("bounced", "UInt8"),
+        ("gap_ms", "Int64"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+    ],
+};
+
+/// What is known of a stretch of a session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    events: u64,
+    pages: u64,
+    /// The first and the last page, with their times.
+    entry: Option<(i64, Box<str>)>,
+    exit: Option<(i64, Box<str>)>,
+    /// Each dimension as the earliest event has it that has one.
+    dimensions: [Option<(i64, u32)>; 5],
+}
+
+impl Join for Summary {
+    fn join(&mut self, other: Summary) {
+        self.events += other.events;
+        self.pages += other.pages;
+        earliest(&mut self.entry, other.entry);
+        if let Some(exit) = other.exit
+            && self.exit.as_ref().is_none_or(|mine| mine.0 <= exit.0)
+        {
+            self.exit = Some(exit);
+        }
+        for (mine, other) in self.dimensions.iter_mut().zip(other.dimensions) {
+            earliest(mine, other);
+        }
+    }
+}
+
+fn earliest<T>(mine: &mut Option<(i64, T)>, other: Option<(i64, T)>) {
+    if let Some(other) = other
+        && mine.as_ref().is_none_or(|mine| other.0 < mine.0)
+    {
+        *mine = Some(other);
+    }
+}
+
+/// A user's sessions that events may still change.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Recent {
+    pieces: Vec<Piece<Summary>>,
+    /// Sessions that ceased to exist since the last flush: their group and start.
+    #[serde(skip)]
+    gone: Vec<(u64, i64)>,
+}
+
+pub struct Sessions {
+    sessioniser: Sessioniser,
+    page: Option<(Matcher, usize)>,
+    zone: Zone,
+}
+
+impl Processor for Sessions {
+    const KIND: &'static str = "session";
+    const SEMANTICS: u32 = 1;
+    type Definition = Rules;
+    type User = Recent;
+    type State = ();
+
+    fn new(rules: Rules, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
+        let page = match &rules.page {
+            None => None,
+            Some(page) => {
+                Some((page_matcher(&page.event, compiler)?, compiler.property_slot(&page.property)?))
+            }
+        };
+        Ok(Sessions { sessioniser: Sessioniser::new(rules, compiler)?, page, zone: compiler.zone()? })
+    }
+
+    fn apply(&self, (): &mut (), recent: &mut Recent, input: &Input<'_>, context: &mut Context<'_>) {
+        if !self.sessioniser.counts(input.event.event) {
+            return;
+        }
+        let summary = self.summary(input);
+        let group = self.sessioniser.group(input.event.session_id);
+        let cutoff = context.cutoff();
+        self.sessioniser.insert(&mut recent.pieces, group, input.time, summary, cutoff, &mut recent.gone);
+        self.forget_settled(recent, input.user, context);
+    }
+
+    fn settle(&self, (): &mut (), user: u64, recent: &mut Recent, context: &mut Context<'_>) {
+        let sessions = self.sessioniser.sessions(&recent.pieces);
+        for session in &sessions {
+            self.put_if_changed(recent, session, user, context);
+        }
+        for (group, start) in std::mem::take(&mut recent.gone) {
+            if !sessions.iter().any(|session| session.group == group && session.start == start) {
+                self.put_gone(group, start, user, context);
+            }
+        }
+        recent.pieces.iter_mut().for_each(|piece| piece.dirty = false);
+    }
+}
+
+fn page_matcher(names: &EventNames, compiler: &mut Compiler<'_>) -> Result<Matcher, DefinitionError> {
+    Matcher::new(names, None, compiler)
+}
+
+impl Sessions {
+    fn summary(&self, input: &Input<'_>) -> Summary {
+        let page = self.page.as_ref().filter(|(matcher, _)| matcher.fits(input.event)).map(|(_, slot)| {
+            let path = input.event.properties.get(*slot).and_then(|value| value.slice_text());
+            (input.time, Box::from(path.as_deref().unwrap_or_default()))
+        });
+        Summary {
+            events: 1,
+            pages: u64::from(page.is_some()),
+            entry: page.clone(),
+            exit: page,
+            dimensions: input.dimensions.map(|value| (value != 0).then_some((input.time, value))),
+        }
+    }
+
+    /// A session that no event can change any more leaves its last row and is forgotten.
+    fn forget_settled(&self, recent: &mut Recent, user: u64, context: &mut Context<'_>) {
+        let (cutoff, remembered_since) = (context.cutoff(), context.watermark - context.horizon_ms);
+        let is_settled = |session: &Session| self.sessioniser.is_settled(session, cutoff, remembered_since);
+        let sessions = self.sessioniser.sessions(&recent.pieces);
+        if !sessions.iter().any(is_settled) {
+            return;
+        }
+        for session in sessions.iter().rev().filter(|session| is_settled(session)) {
+            self.put_if_changed(recent, session, user, context);
+            recent.pieces.drain(session.pieces.clone());
+        }
+    }
+
+    fn put_if_changed(&self, recent: &Recent, session: &Session, user: u64, context: &mut Context<'_>) {
+        let pieces = &recent.pieces[session.pieces.clone()];
+        if pieces.iter().any(|piece| piece.dirty) {
+            let mut summary = pieces[0].data.clone();
+            pieces[1..].iter().for_each(|piece| summary.join(piece.data.clone()));
+            self.put(session.group, session.start, session.end, Some(&summary), user, context);
+        }
+    }
+
+    fn put_gone(&self, group: u64, start: i64, user: u64, context: &mut Context<'_>) {
+        self.put(group, start, start, None, user, context);
+    }
+
+    fn put(
+        &self,
+        group: u64,
+        start: i64,
+        end: i64,
+        summary: Option<&Summary>,
+        user: u64,
+        context: &mut Context<'_>,
+    ) {
+        let id = session_id(context.app, user, group, start);
+        let (row, names) = context.versioned(&SESSIONS, summary.is_none());
+        let (events, pages) = summary.map_or((0, 0), |summary| (summary.events, summary.pages));
+        let path = |page: Option<&Option<(i64, Box<str>)>>| {
+            page.and_then(Option::as_ref).map_or(String::new(), |(_, path)| path.to_string())
+        };
+        let bounced = if self.page.is_some() { pages <= 1 } else { events <= 1 };
+        let mut row = row
+            .u64(user)
+            .u64(id)
+            .date(self.zone.day(start).number)
+            .i64(start)
+            .i64(end)
+            .u64(events)
+            .u64(pages)
+            .text(&path(summary.map(|summary| &summary.entry)))
+            .text(&path(summary.map(|summary| &summary.exit)))
+            .bool(bounced)
+            .i64(self.sessioniser.rules.gap.0);
+        for place in 0..5 {
+            let value = summary.and_then(|summary| summary.dimensions[place]);
+            row = row.text(value.map_or("", |(_, value)| names.text(Kind::Dimension(place), value)));
+        }
+    }
+}
+
+/// A session's number: of its app, user and start, and of the client's own id where that decides.
+fn session_id(app: &str, user: u64, group: u64, start: i64) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&user.to_le_bytes());
+    hasher.update(&start.to_le_bytes());
+    hasher.update(&group.to_le_bytes());
+    hasher.update(app.as_bytes());
+    hasher.digest()
+}

@@ -1,0 +1,241 @@
+//! From followed tries to rows: members of sets, or each user's own result.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cambium_engine::{Context, Slice, Table};
+
+use crate::definition::{NamedStep, Order};
+use crate::follow::{Reached, Window, is_first};
+use crate::times::bin;
+use crate::{ByStep, Funnel, Seen, Span, Times, Tries};
+
+pub static MEMBERS: Table = Table {
+    name: "funnel_members",
+    columns: &[
+        ("definition", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("bucket", "DateTime('UTC')"),
+        ("day", "Date"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
+        ("step", "UInt8"),
+        ("user", "UInt64"),
+    ],
+};
+
+pub static RESULTS: Table = Table {
+    name: "funnel_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("user", "UInt64"),
+        ("bucket", "DateTime('UTC')"),
+        ("day", "Date"),
+        ("sliced", "UInt8"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
+        ("steps", "UInt32"),
+    ],
+};
+
+/// What the tries of an hour reached, by slice; no slice: those that belong to none.
+type Hours = BTreeMap<(i64, Option<Slice>), u32>;
+
+/// The furthest try of a day, the earliest of those.
+struct Furthest {
+    steps: usize,
+    times: Vec<Option<i64>>,
+}
+
+impl Funnel {
+    /// Follows the tries that may have changed, and leaves what they are now.
+    pub(crate) fn follow_changed(
+        &self,
+        times: &mut Times,
+        user: u64,
+        tries: &mut Tries,
+        context: &mut Context<'_>,
+    ) {
+        let Some((from, to)) = tries.changed.take() else { return };
+        let Some((first, last)) = tries.seen.first().zip(tries.seen.last()) else { return };
+        // Whole entry days: a day's furthest try is found among all of its tries.
+        let from = self.zone.day(from.max(first.time)).start;
+        let to = self.zone.day(to.min(last.time)).end;
+        let mut hours = Hours::new();
+        let mut days: BTreeMap<i32, Option<Furthest>> = BTreeMap::new();
+        let begin = tries.seen.partition_point(|seen| seen.time < from);
+        let end = tries.seen.partition_point(|seen| seen.time < to);
+        for start in begin..end {
+            if !self.may_begin(&tries.seen[start]) {
+                continue;
+            }
+            let number = self.zone.day(tries.seen[start].time).number;
+            let day = days.entry(number).or_default();
+            self.add_possible(&mut hours, &tries.seen, start);
+            let Some(window) = self.window(tries, start) else { continue };
+            let Some(reached) = self.follow(&window) else { continue };
+            self.add_reached(&mut hours, &tries.seen, start, &reached);
+            keep_furthest(day, &tries.seen, &reached);
+        }
+        self.put_hours(hours, user, tries, context);
+        for (day, furthest) in days {
+            let bins = furthest.map_or_else(Vec::new, |furthest| bins(&furthest.times));
+            times.change(day, self.steps.len(), &mut tries.timed, bins);
+        }
+    }
+
+    /// Whether an event fits the step that a try begins with, first time or not.
+    fn may_begin(&self, seen: &Seen) -> bool {
+        match self.order {
+            Order::Any => seen.steps != 0,
+            Order::InOrder | Order::Strict => seen.steps & 1 != 0,
+        }
+    }
+
+    /// What the try that an event begins may use; none where it begins none.
+    fn window<'t>(&self, tries: &'t Tries, start: usize) -> Option<Window<'t>> {
+        let seen = &tries.seen;
+        let time = seen[start].time;
+        let begins = |step: usize| {
+            seen[start].steps & (1 << step) != 0
+                && (!self.steps[step].first_time || is_first(seen, &tries.firsts, start, step))
+        };
+        let any = match self.order {
+            Order::Any => (0..self.steps.len()).any(begins),
+            Order::InOrder | Order::Strict => begins(0),
+        };
+        if !any {
+            return None;
+        }
+        let (end, in_session) = match &self.within {
+            Span::Milliseconds(within) => (time.saturating_add(*within), None),
+            Span::Session(sessioniser) => {
+                let group = seen[start].session?;
+                let sessions = sessioniser.sessions(&tries.sessions);
+                let own =
+                    sessions.iter().find(|one| one.group == group && (one.start..=one.end).contains(&time))?;
+                (own.end, Some(group))
+            }
+        };
+        let from = seen.partition_point(|one| one.time < time);
+        let to = seen.partition_point(|one| one.time <= end);
+        Some(Window { seen, start, from, to, in_session, firsts: &tries.firsts })
+    }
+
+    /// Every row that a try of this hour may ever have left is written again, be it as deleted: an
+    /// owner before this one may have written what is no longer true.
+    fn add_possible(&self, hours: &mut Hours, seen: &[Seen], start: usize) {
+        if self.only_adds {
+            return;
+        }
+        let hour = self.zone.hour(seen[start].time);
+        if self.by_step == ByStep::Named(NamedStep::First) || self.by.is_empty() {
+            hours.entry((hour, Some(seen[start].slice.clone()))).or_default();
+            if self.by_step != ByStep::Named(NamedStep::First) {
+                hours.entry((hour, None)).or_default();
+            }
+            return;
+        }
+        let end = match self.within {
+            Span::Milliseconds(within) => seen[start].time.saturating_add(within),
+            Span::Session(_) => i64::MAX,
+        };
+        let from = seen.partition_point(|one| one.time < seen[start].time);
+        let slices: BTreeSet<&Slice> = seen[from..]
+            .iter()
+            .take_while(|one| one.time <= end)
+            .filter(|one| one.steps != 0)
+            .map(|one| &one.slice)
+            .collect();
+        for slice in slices {
+            hours.entry((hour, Some(slice.clone()))).or_default();
+        }
+        hours.entry((hour, None)).or_default();
+    }
+
+    fn add_reached(&self, hours: &mut Hours, seen: &[Seen], start: usize, reached: &Reached) {
+        let hour = self.zone.hour(seen[start].time);
+        let steps = (0..self.steps.len()).filter(|step| reached.by[*step].is_some());
+        let steps = steps.fold(0, |bits, step| bits | (1 << step));
+        *hours.entry((hour, self.slice_of(seen, start, reached))).or_default() |= steps;
+    }
+
+    fn put_hours(&self, hours: Hours, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
+        for ((hour, slice), steps) in hours {
+            if self.only_adds {
+                self.put_members(hour, slice.unwrap_or_default(), steps, user, tries, context);
+            } else {
+                self.put_result(hour, slice, steps, user, context);
+            }
+        }
+    }
+
+    fn put_members(
+        &self,
+        hour: i64,
+        slice: Slice,
+        steps: u32,
+        user: u64,
+        tries: &mut Tries,
+        context: &mut Context<'_>,
+    ) {
+        let known = tries.entered.iter().position(|(known, of, _)| *known == hour && *of == slice);
+        let known = known.unwrap_or_else(|| {
+            tries.entered.push((hour, slice.clone(), 0));
+            tries.entered.len() - 1
+        });
+        let new = steps & !tries.entered[known].2;
+        tries.entered[known].2 |= steps;
+        for step in (0..self.steps.len()).filter(|step| new & (1 << step) != 0) {
+            let (row, names) = context.member(&MEMBERS);
+            let row = row.datetime(hour).date(self.zone.day(hour).number);
+            self.by.write(&slice, names, row).u8(step as u8 + 1).u64(user);
+        }
+    }
+
+    fn put_result(
+        &self,
+        hour: i64,
+        slice: Option<Slice>,
+        steps: u32,
+        user: u64,
+        context: &mut Context<'_>,
+    ) {
+        let (row, names) = context.versioned(&RESULTS, steps == 0);
+        let row = row.u64(user).datetime(hour).date(self.zone.day(hour).number).bool(slice.is_some());
+        let none = Slice(std::iter::repeat_n(0, self.by.len()).collect());
+        self.by.write(&slice.unwrap_or(none), names, row).u32(steps);
+    }
+}
+
+fn keep_furthest(day: &mut Option<Furthest>, seen: &[Seen], reached: &Reached) {
+    let steps = reached.by.iter().flatten().count();
+    if day.as_ref().is_none_or(|furthest| furthest.steps < steps) {
+        let times = reached.by.iter().map(|by| by.map(|place| seen[place].time)).collect();
+        *day = Some(Furthest { steps, times });
+    }
+}
+
+/// The time of each step since the last step done before, as bins.
+fn bins(times: &[Option<i64>]) -> Vec<(u8, u16)> {
+    let mut bins = Vec::new();
+    let mut before = times[0];
+    for (step, time) in times.iter().enumerate().skip(1) {
+        if let (Some(time), Some(since)) = (time, before) {
+            bins.push((step as u8, bin(time - since)));
+        }
+        before = time.or(before);
+    }
+    bins
+}

@@ -1,0 +1,92 @@
+//! Conversion times: a histogram for each entry day and step, with bins that grow by 2 %, so that a
+//! quantile is right within 1 %, as in DDSketch (Masson, Rim, Lee: "DDSketch", VLDB 2019).
+
+use std::collections::BTreeMap;
+
+use cambium_engine::{Context, Table};
+use serde::{Deserialize, Serialize};
+
+pub static TIMES: Table = Table {
+    name: "funnel_time_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("day", "Date"),
+        ("step", "UInt8"),
+        ("bins", "Array(UInt32)"),
+        ("users", "Array(UInt64)"),
+    ],
+};
+
+/// Each bin ends 2 % above the one before.
+const GROWTH: f64 = 1.02;
+
+/// The bin of a time in milliseconds: 0 for none at all, n for up to GROWTH^n ms.
+pub(crate) fn bin(ms: i64) -> u16 {
+    if ms <= 0 { 0 } else { 1 + ((ms as f64).ln() / GROWTH.ln()).floor() as u16 }
+}
+
+/// The histograms of the days that tries may still change in.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Times {
+    days: BTreeMap<i32, BTreeMap<u8, BTreeMap<u16, u64>>>,
+    #[serde(skip)]
+    changed: BTreeMap<(i32, u8), ()>,
+}
+
+impl Times {
+    /// A user's day counts in these bins now, in the place of those it counted in before.
+    pub fn change(
+        &mut self,
+        day: i32,
+        steps: usize,
+        timed: &mut Vec<(i32, Vec<(u8, u16)>)>,
+        bins: Vec<(u8, u16)>,
+    ) {
+        // Written again even where nothing moved: it may have moved and come back since an owner
+        // before this one wrote.
+        self.changed.extend((1..steps).map(|step| ((day, step as u8), ())));
+        let known = timed.iter().position(|(known, _)| *known == day);
+        let before = known.map(|known| timed.remove(known).1).unwrap_or_default();
+        let histograms = self.days.entry(day).or_default();
+        for (step, bin) in before {
+            if let Some(users) = histograms.get_mut(&step).and_then(|bins| bins.get_mut(&bin)) {
+                *users -= 1;
+            }
+        }
+        for (step, bin) in &bins {
+            *histograms.entry(*step).or_default().entry(*bin).or_default() += 1;
+        }
+        if !bins.is_empty() {
+            timed.push((day, bins));
+        }
+        histograms.values_mut().for_each(|bins| bins.retain(|_, users| *users > 0));
+    }
+
+    pub fn flush(&mut self, context: &mut Context<'_>) {
+        for ((day, step), ()) in std::mem::take(&mut self.changed) {
+            let none = BTreeMap::new();
+            let bins = self.days.get(&day).and_then(|steps| steps.get(&step)).unwrap_or(&none);
+            let (row, _) = context.versioned(&TIMES, bins.is_empty());
+            let mut row = row.date(day).u8(step + 1).length(bins.len());
+            for bin in bins.keys() {
+                row = row.u32(u32::from(*bin));
+            }
+            row = row.length(bins.len());
+            for users in bins.values() {
+                row = row.u64(*users);
+            }
+        }
+    }
+
+    pub fn has_settled_before(&self, day: i32) -> bool {
+        self.days.first_key_value().is_some_and(|(first, _)| *first < day)
+    }
+
+    pub fn forget_before(&mut self, day: i32) {
+        self.days = self.days.split_off(&day);
+    }
+}

@@ -1,0 +1,203 @@
+//! Windows that roll: users by the slice of time of their newest event.
+
+use std::collections::VecDeque;
+
+use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone};
+use serde::{Deserialize, Serialize};
+
+pub static ROLLING: Table = Table {
+    name: "rolling_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("slices", "LowCardinality(String)"),
+        ("dimension", "LowCardinality(String)"),
+        ("value", "String"),
+        ("slice", "Int64"),
+        ("at", "DateTime('UTC')"),
+        ("users", "Array(UInt64)"),
+    ],
+};
+
+/// A way to part time into slices, and how many of them a window may span.
+#[derive(Clone, Copy)]
+struct Family {
+    name: &'static str,
+    slices: usize,
+}
+
+const FAMILIES: [Family; 3] = [
+    Family { name: "minute", slices: 60 },
+    Family { name: "quarter", slices: 96 },
+    Family { name: "day", slices: 30 },
+];
+
+const QUARTER_MS: i64 = 15 * MINUTE_MS;
+
+impl Family {
+    /// The number of the slice of a time, and the instant at which it begins.
+    fn slice(self, zone: &Zone, time: i64) -> (i64, i64) {
+        match self.name {
+            "minute" => (time.div_euclid(MINUTE_MS), zone.minute(time)),
+            "quarter" => {
+                let slice = time.div_euclid(QUARTER_MS);
+                (slice, slice * QUARTER_MS)
+            }
+            _ => {
+                let day = zone.day(time);
+                (i64::from(day.number), day.start)
+            }
+        }
+    }
+}
+
+/// A total, or one value of one part of `by`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Key {
+    /// The place in `by`, from 1; 0 is the total.
+    part: u8,
+    value: u32,
+}
+
+/// The time of a user's newest event, in all and for each value.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Newest(Vec<(Key, i64)>);
+
+/// How many users have their newest event in which slice: newest slice first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Ages {
+    /// The slice of the first item, and the instant at which it began.
+    newest: i64,
+    at: i64,
+    users: VecDeque<u64>,
+    #[serde(skip)]
+    changed: bool,
+}
+
+impl Ages {
+    /// Makes `slice` the newest.
+    fn turn(&mut self, (slice, at): (i64, i64), slices: usize) {
+        if slice <= self.newest {
+            return;
+        }
+        self.at = at;
+        for _ in 0..(slice - self.newest).clamp(0, slices as i64) {
+            self.users.push_front(0);
+        }
+        self.newest = slice;
+        self.users.truncate(slices);
+        while self.users.back() == Some(&0) {
+            self.users.pop_back();
+        }
+    }
+
+    fn add(&mut self, slice: i64, slices: usize) {
+        let age = (self.newest - slice) as usize;
+        if age < slices {
+            if self.users.len() <= age {
+                self.users.resize(age + 1, 0);
+            }
+            self.users[age] += 1;
+            self.changed = true;
+        }
+    }
+
+    fn remove(&mut self, slice: i64) {
+        if let Some(users) = self.users.get_mut((self.newest - slice) as usize) {
+            *users -= 1;
+            self.changed = true;
+        }
+    }
+}
+
+/// The windows of one metric on one partition.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Rolling {
+    ages: [Map<Key, Ages>; 3],
+}
+
+impl Rolling {
+    /// Counts an event of a user: where it is their newest, they move to its slice.
+    pub fn count(&mut self, zone: &Zone, newest: &mut Newest, slice: &Slice, time: i64, watermark: i64) {
+        let total = Key { part: 0, value: 0 };
+        let parts = slice.0.iter().zip(1..).map(|(value, part)| Key { part, value: *value });
+        let horizon = watermark - 31 * cambium_engine::DAY_MS;
+        for key in std::iter::once(total).chain(parts) {
+            let before = newest.0.iter_mut().find(|(known, _)| *known == key);
+            let old = before.as_ref().map(|(_, time)| *time);
+            if old.is_some_and(|old| old >= time) {
+                continue;
+            }
+            match before {
+                Some((_, known)) => *known = time,
+                None => {
+                    newest.0.retain(|(_, time)| *time >= horizon);
+                    newest.0.push((key, time));
+                }
+            }
+            for (family, ages) in FAMILIES.iter().zip(&mut self.ages) {
+                let (to, _) = family.slice(zone, time);
+                let from = old.map(|old| family.slice(zone, old).0);
+                if from == Some(to) {
+                    continue;
+                }
+                let running = family.slice(zone, watermark);
+                let ages = ages.entry(key).or_default();
+                ages.turn(running, family.slices);
+                if let Some(from) = from {
+                    ages.remove(from);
+                }
+                ages.add(to, family.slices);
+            }
+        }
+    }
+
+    /// Leaves the rows of running slices that changed.
+    pub fn flush(&mut self, by: &By, context: &mut Context<'_>) {
+        for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
+            let mut changed: Vec<Key> = all.iter().filter(|(_, ages)| ages.changed).map(|(key, _)| *key).collect();
+            changed.sort_unstable();
+            for key in changed {
+                if let Some(ages) = all.get_mut(&key) {
+                    ages.changed = false;
+                    put(*family, key, ages, by, context);
+                }
+            }
+        }
+    }
+
+    /// A slice that is over leaves its row as it was at its end; values nobody had for longer than
+    /// every window are forgotten.
+    pub fn advance(&mut self, zone: &Zone, by: &By, context: &mut Context<'_>) {
+        let is_over = FAMILIES.iter().zip(&self.ages).any(|(family, all)| {
+            let (running, _) = family.slice(zone, context.watermark);
+            all.values().any(|ages| ages.changed && ages.newest < running)
+        });
+        if is_over {
+            self.flush(by, context);
+        }
+        for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
+            let (running, _) = family.slice(zone, context.watermark);
+            all.retain(|_, ages| running - ages.newest < family.slices as i64);
+        }
+    }
+}
+
+fn put(family: Family, key: Key, ages: &Ages, by: &By, context: &mut Context<'_>) {
+    let (row, names) = context.versioned(&ROLLING, false);
+    let (dimension, value) = match key.part {
+        0 => ("", ""),
+        part => match by.value(usize::from(part) - 1, key.value, names) {
+            Some(named) => named,
+            None => (by.name(usize::from(part) - 1), ""),
+        },
+    };
+    let mut row = row.text(family.name).text(dimension).text(value).i64(ages.newest).datetime(ages.at);
+    row = row.length(ages.users.len());
+    for users in &ages.users {
+        row = row.u64(*users);
+    }
+}

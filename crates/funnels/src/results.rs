@@ -16,6 +16,7 @@ pub static MEMBERS: Table = Table {
         ("app", "LowCardinality(String)"),
         ("bucket", "DateTime('UTC')"),
         ("day", "Date"),
+        ("day_bucket", "DateTime('UTC')"),
         ("platform", "LowCardinality(String)"),
         ("app_version", "LowCardinality(String)"),
         ("channel", "LowCardinality(String)"),
@@ -38,6 +39,7 @@ pub static RESULTS: Table = Table {
         ("user", "UInt64"),
         ("bucket", "DateTime('UTC')"),
         ("day", "Date"),
+        ("day_bucket", "DateTime('UTC')"),
         ("sliced", "UInt8"),
         ("platform", "LowCardinality(String)"),
         ("app_version", "LowCardinality(String)"),
@@ -199,7 +201,8 @@ impl Funnel {
         tries.entered[known].2 |= steps;
         for step in (0..self.steps.len()).filter(|step| new & (1 << step) != 0) {
             let (row, names) = context.member(&MEMBERS);
-            let row = row.datetime(hour).date(self.zone.day(hour).number);
+            let day = self.zone.day(hour);
+            let row = row.datetime(hour).date(day.number).datetime(day.start);
             self.by.write(&slice, names, row).u8(step as u8 + 1).u64(user);
         }
     }
@@ -213,7 +216,8 @@ impl Funnel {
         context: &mut Context<'_>,
     ) {
         let (row, names) = context.versioned(&RESULTS, steps == 0);
-        let row = row.u64(user).datetime(hour).date(self.zone.day(hour).number).bool(slice.is_some());
+        let day = self.zone.day(hour);
+        let row = row.u64(user).datetime(hour).date(day.number).datetime(day.start).bool(slice.is_some());
         let none = Slice(std::iter::repeat_n(0, self.by.len()).collect());
         self.by.write(&slice.unwrap_or(none), names, row).u32(steps);
     }

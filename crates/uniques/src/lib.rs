@@ -90,7 +90,7 @@ impl Processor for Uniques {
     }
 
     fn flush(&self, rolling: &mut Rolling, context: &mut Context<'_>) {
-        rolling.flush(&self.by, context);
+        rolling.flush(&self.zone, &self.by, context);
     }
 
     fn advance(&self, rolling: &mut Rolling, context: &mut Context<'_>) {

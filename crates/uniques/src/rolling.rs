@@ -18,6 +18,7 @@ pub static ROLLING: Table = Table {
         ("value", "String"),
         ("slice", "Int64"),
         ("at", "DateTime('UTC')"),
+        ("turns", "Array(DateTime('UTC'))"),
         ("users", "Array(UInt64)"),
     ],
 };
@@ -156,14 +157,14 @@ impl Rolling {
     }
 
     /// Leaves the rows of running slices that changed.
-    pub fn flush(&mut self, by: &By, context: &mut Context<'_>) {
+    pub fn flush(&mut self, zone: &Zone, by: &By, context: &mut Context<'_>) {
         for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
             let mut changed: Vec<Key> = all.iter().filter(|(_, ages)| ages.changed).map(|(key, _)| *key).collect();
             changed.sort_unstable();
             for key in changed {
                 if let Some(ages) = all.get_mut(&key) {
                     ages.changed = false;
-                    put(*family, key, ages, by, context);
+                    put(*family, key, ages, zone, by, context);
                 }
             }
         }
@@ -177,7 +178,7 @@ impl Rolling {
             all.values().any(|ages| ages.changed && ages.newest < running)
         });
         if is_over {
-            self.flush(by, context);
+            self.flush(zone, by, context);
         }
         for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
             let (running, _) = family.slice(zone, context.watermark);
@@ -186,7 +187,7 @@ impl Rolling {
     }
 }
 
-fn put(family: Family, key: Key, ages: &Ages, by: &By, context: &mut Context<'_>) {
+fn put(family: Family, key: Key, ages: &Ages, zone: &Zone, by: &By, context: &mut Context<'_>) {
     let (row, names) = context.versioned(&ROLLING, false);
     let (dimension, value) = match key.part {
         0 => ("", ""),
@@ -196,8 +197,22 @@ fn put(family: Family, key: Key, ages: &Ages, by: &By, context: &mut Context<'_>
         },
     };
     let mut row = row.text(family.name).text(dimension).text(value).i64(ages.newest).datetime(ages.at);
+    let turns = turns(family, zone, ages.at);
+    row = row.length(turns.len());
+    for turn in turns {
+        row = row.datetime(turn);
+    }
     row = row.length(ages.users.len());
     for users in &ages.users {
         row = row.u64(*users);
     }
+}
+
+/// When the local days behind the one that begins at `at` begin: a view cannot know, because
+/// ClickHouse works in one zone at a time. Of the other slices it can.
+fn turns(family: Family, zone: &Zone, at: i64) -> Vec<i64> {
+    if family.name != "day" {
+        return Vec::new();
+    }
+    std::iter::successors(Some(zone.day(at).end), |start| Some(zone.day(*start).end)).take(family.slices).collect()
 }

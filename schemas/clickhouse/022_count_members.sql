@@ -1,0 +1,17 @@
+-- Users who did an event. Rows pass through; the view behind makes sets of them.
+CREATE TABLE IF NOT EXISTS count_members
+(
+    definition UInt64,
+    app LowCardinality(String),
+    event LowCardinality(String),
+    bucket DateTime('UTC'),
+    day Date,
+    platform LowCardinality(String),
+    app_version LowCardinality(String),
+    channel LowCardinality(String),
+    campaign LowCardinality(String),
+    country LowCardinality(String),
+    properties Map(LowCardinality(String), String),
+    user UInt64
+)
+ENGINE = Null;

@@ -1,1 +1,10 @@
-//! Not written yet.
+//! ClickHouse: the tables and views, the writer, the reader, and the engine itself, embedded.
+
+pub mod embedded;
+mod reader;
+mod schema;
+mod writer;
+
+pub use reader::Client;
+pub use schema::{migrate, statements};
+pub use writer::{Batch, Writer, WriterStatus};

@@ -95,6 +95,11 @@ impl Processor for EventCounts {
     type Definition = Definition;
     type User = Entered;
     type State = Counts;
+    const IS_SINGLE: bool = true;
+
+    fn built_in() -> &'static [&'static str] {
+        &[""]
+    }
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(EventCounts { by: By::new(&definition.by, compiler)?, zone: compiler.zone()? })

@@ -50,9 +50,7 @@ impl Definition {
         app: &str,
         key: HashKey,
         semantics: u32,
-        kind: &'static str,
-        spec: &Spec,
-        body: &Value,
+        (kind, spec, body): (&'static str, &Spec, &Value),
         uses_sessions: bool,
     ) -> Definition {
         let mut text = json!({

@@ -51,11 +51,23 @@ pub struct InForce<'i> {
     pub origin: u64,
 }
 
+/// What the configuration needs to know of a kind of definition.
+pub struct KindInfo {
+    pub kind: &'static str,
+    pub is_single: bool,
+    pub built_in: &'static [&'static str],
+    /// From the keys as written to the definition with all its defaults.
+    #[allow(clippy::type_complexity)]
+    pub complete:
+        fn(&str, serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, serde_json::Error>,
+}
+
 pub trait List: 'static {
     type Instances: Default + Send;
     type Parts: Default + Serialize + DeserializeOwned + Send;
 
-    fn kinds(out: &mut Vec<&'static str>);
+    /// Every kind, in the order of the list.
+    fn kinds(out: &mut Vec<KindInfo>);
     fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError>;
     fn apply(all: &mut Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>);
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
@@ -71,7 +83,7 @@ impl List for () {
     type Instances = ();
     type Parts = ();
 
-    fn kinds(_: &mut Vec<&'static str>) {}
+    fn kinds(_: &mut Vec<KindInfo>) {}
     fn build(_: &mut Builder<'_>) -> Result<(), SnapshotError> {
         Ok(())
     }
@@ -95,8 +107,17 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
     type Instances = (Vec<Instance<P>>, T::Instances);
     type Parts = (Vec<(u32, P::User)>, T::Parts);
 
-    fn kinds(out: &mut Vec<&'static str>) {
-        out.push(P::KIND);
+    fn kinds(out: &mut Vec<KindInfo>) {
+        out.push(KindInfo {
+            kind: P::KIND,
+            is_single: P::IS_SINGLE,
+            built_in: P::built_in(),
+            complete: |name, mut keys| {
+                P::complete(name, &mut keys);
+                let definition: P::Definition = serde_json::from_value(keys.into())?;
+                serde_json::to_value(definition)
+            },
+        });
         T::kinds(out);
     }
 
@@ -194,9 +215,7 @@ impl<P: Processor> Instance<P> {
             builder.app,
             builder.key,
             P::SEMANTICS,
-            P::KIND,
-            spec,
-            body,
+            (P::KIND, spec, body),
             P::uses_sessions(&data),
         );
         let mut compiler = Compiler {

@@ -27,7 +27,7 @@ pub use by::{By, Slice};
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError};
 pub use identity::{HashKey, origin_hash};
-pub use instance::List;
+pub use instance::{KindInfo, List};
 pub use map::Map;
 pub use names::{Kind, Names, OTHER};
 pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic};

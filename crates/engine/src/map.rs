@@ -33,7 +33,7 @@ impl<K: Ord + Hash, V> Map<K, V> {
     /// The entries in the order of their keys.
     pub fn sorted(&self) -> Vec<(&K, &V)> {
         let mut entries: Vec<_> = self.0.iter().collect();
-        entries.sort_unstable_by(|(left, _), (right, _)| left.cmp(right));
+        entries.sort_unstable_by_key(|(key, _)| *key);
         entries
     }
 }

@@ -165,6 +165,17 @@ impl<L: List> Partition<L> {
         (u64::from(self.epoch) << 48) | self.position as u64
     }
 
+    /// The state goes on at another offset, over a gap, or over a log that begins anew.
+    pub fn skip_to(&mut self, position: i64, is_another_log: bool) -> Result<(), SnapshotError> {
+        self.settle_touched()?;
+        self.flush_aggregates();
+        if is_another_log {
+            self.epoch += 1;
+        }
+        self.position = position;
+        Ok(())
+    }
+
     /// From the present position on, another setup holds. Definitions that stay keep their state;
     /// new ones begin here with nothing.
     pub fn change_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {

@@ -22,6 +22,17 @@ pub trait Processor: Sized + Send {
     /// The aggregates of one partition.
     type State: Default + Serialize + DeserializeOwned + Send;
 
+    /// Whether there is exactly one (`[counts]`), or a list of named ones (`[[unique]]`).
+    const IS_SINGLE: bool = false;
+
+    /// The names of definitions that exist unless they are written: their keys are all defaults.
+    fn built_in() -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Fills in defaults that depend on the name, before the keys are read.
+    fn complete(_name: &str, _keys: &mut serde_json::Map<String, serde_json::Value>) {}
+
     fn new(definition: Self::Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError>;
 
     /// Whether the session rules are part of what the definition means.

@@ -1,1 +1,9 @@
-//! Not written yet.
+//! One partition's life: how it starts, and the rhythm of apply, flush, acknowledgement, snapshot.
+//!
+//! Where records come from is not known here: Kafka and files drive the same [`Owner`].
+
+mod owner;
+mod start;
+
+pub use owner::{Owner, Rhythm};
+pub use start::{Log, Start, StartError, start};

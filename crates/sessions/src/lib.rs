@@ -93,6 +93,11 @@ impl Processor for Sessions {
     type Definition = Rules;
     type User = Recent;
     type State = ();
+    const IS_SINGLE: bool = true;
+
+    fn built_in() -> &'static [&'static str] {
+        &[""]
+    }
 
     fn new(rules: Rules, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         let page = match &rules.page {

@@ -1,1 +1,103 @@
-//! Not written yet.
+//! Where snapshots live: a directory, or an object store.
+//!
+//! A partition's snapshots are a chain: a full one, then changes, each naming the one before it. The
+//! newest whose whole chain is there and whole wins; one that is torn or lost costs replay, never
+//! numbers. Beside them lies the journal: at which offset which setup came into force.
+
+mod chain;
+mod part;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use cambium_engine::{Setup, Topic};
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use serde::{Deserialize, Serialize};
+
+pub use chain::{Loaded, Snapshots};
+
+/// A setup, and where it came into force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    pub offset: i64,
+    pub epoch: u16,
+    pub setup: Setup,
+}
+
+/// The place of all partitions' snapshots.
+#[derive(Clone)]
+pub struct Store {
+    store: Arc<dyn ObjectStore>,
+    prefix: Key,
+}
+
+impl Store {
+    /// A directory on this machine; it is created.
+    pub fn directory(path: &Path) -> Result<Store> {
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let store = LocalFileSystem::new_with_prefix(path)
+            .with_context(|| format!("cannot keep snapshots in {}", path.display()))?
+            .with_fsync(true);
+        Ok(Store { store: Arc::new(store), prefix: Key::default() })
+    }
+
+    /// `s3://bucket/prefix` or `file:///directory`. Credentials come from the environment, as for AWS's own tools.
+    pub fn url(url: &str) -> Result<Store> {
+        let parsed = url::Url::parse(url).with_context(|| format!("[snapshots] url: '{url}' is no URL"))?;
+        if parsed.scheme() == "file" {
+            return Store::directory(Path::new(parsed.path()));
+        }
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+        let options = environment.map(|(name, value)| (name.to_lowercase(), value));
+        let (store, prefix) = object_store::parse_url_opts(&parsed, options)
+            .with_context(|| format!("[snapshots] url: '{url}' is no place for snapshots; s3://bucket/prefix is"))?;
+        Ok(Store { store: Arc::from(store), prefix })
+    }
+
+    /// The snapshots of one partition; the last `keep` are kept.
+    pub fn partition(&self, topic: &Topic, keep: usize) -> Snapshots {
+        let key = self.prefix.clone().join(topic.name.as_str()).join(topic.partition.to_string());
+        Snapshots::new(self.clone(), key, keep.max(1))
+    }
+
+    async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
+        let put = self.store.put(key, PutPayload::from(bytes)).await;
+        put.map(|_| ()).with_context(|| format!("cannot write snapshot {key}"))
+    }
+
+    /// None where there is nothing.
+    async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+        match self.store.get(key).await {
+            Ok(found) => {
+                let bytes = found.bytes().await.with_context(|| format!("cannot read snapshot {key}"))?;
+                Ok(Some(bytes.to_vec()))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read snapshot {key}")),
+        }
+    }
+
+    async fn list(&self, prefix: &Key) -> Result<Vec<String>> {
+        let found: Vec<_> = self
+            .store
+            .list(Some(prefix))
+            .try_collect()
+            .await
+            .with_context(|| format!("cannot list snapshots under {prefix}"))?;
+        let mut names: Vec<String> =
+            found.iter().filter_map(|one| one.location.filename().map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        match self.store.delete(key).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot delete snapshot {key}")),
+        }
+    }
+}

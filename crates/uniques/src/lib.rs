@@ -72,6 +72,16 @@ impl Processor for Uniques {
     type User = Entered;
     type State = Rolling;
 
+    fn built_in() -> &'static [&'static str] {
+        &["active"]
+    }
+
+    fn complete(name: &str, keys: &mut serde_json::Map<String, serde_json::Value>) {
+        if name == "active" {
+            keys.entry("by").or_insert_with(|| serde_json::json!(["platform", "channel"]));
+        }
+    }
+
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(Uniques {
             matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?,

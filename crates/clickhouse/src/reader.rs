@@ -1,0 +1,92 @@
+//! Asking ClickHouse, over HTTP by the official client.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cambium_engine::{Rows, TableRows};
+
+/// A ClickHouse server and a database on it.
+#[derive(Clone)]
+pub struct Client {
+    client: clickhouse::Client,
+    url: String,
+    database: String,
+}
+
+/// An insert that takes longer has failed, as far as we know; it is repeated.
+const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Client {
+    pub fn new(url: &str, user: &str, password: Option<&str>, database: &str) -> Client {
+        let mut client = clickhouse::Client::default().with_url(url).with_user(user).with_validation(false);
+        if let Some(password) = password {
+            client = client.with_password(password);
+        }
+        Client { client, url: url.to_owned(), database: database.to_owned() }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    fn in_database(&self) -> clickhouse::Client {
+        self.client.clone().with_database(&self.database)
+    }
+
+    pub(crate) async fn create_database(&self, cluster: Option<&str>) -> Result<()> {
+        let name = self.database.replace('`', "\\`");
+        let on = cluster.map_or(String::new(), |cluster| format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'")));
+        let created = self.client.query_raw(&format!("CREATE DATABASE IF NOT EXISTS `{name}`{on}")).execute().await;
+        created.with_context(|| format!("cannot create the database {} on ClickHouse at {}", self.database, self.url))
+    }
+
+    /// Runs a statement that answers nothing.
+    pub async fn execute(&self, statement: &str) -> Result<()> {
+        let done = self.in_database().query_raw(statement).execute().await;
+        done.with_context(|| format!("ClickHouse at {} did not do it", self.url))
+    }
+
+    /// The answer to a query, in any of ClickHouse's formats.
+    pub async fn fetch(&self, query: &str, format: &str) -> Result<Vec<u8>> {
+        let tried = || format!("ClickHouse at {} did not answer the query", self.url);
+        let mut cursor = self.in_database().query_raw(query).fetch_bytes(format).with_context(tried)?;
+        Ok(cursor.collect().await.with_context(tried)?.to_vec())
+    }
+
+    /// The rows of a query as objects, numbers of 64 bits as numbers.
+    pub async fn rows(&self, query: &str) -> Result<Vec<serde_json::Value>> {
+        let query = format!("{query}\nSETTINGS output_format_json_quote_64bit_integers = 0");
+        let answer = self.fetch(&query, "JSONEachRow").await?;
+        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).context("ClickHouse's answer is no JSON")).collect()
+    }
+
+    /// Writes rows, one insert a table, all tables at once.
+    pub async fn write(&self, rows: &Rows) -> Result<()> {
+        let inserts = rows.tables.iter().filter(|table| table.rows > 0).map(|table| self.insert(table));
+        futures::future::try_join_all(inserts).await.map(|_| ())
+    }
+
+    async fn insert(&self, rows: &TableRows) -> Result<()> {
+        let table = rows.table;
+        let columns: Vec<String> = table.columns.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let statement =
+            format!("INSERT INTO {} ({}) FORMAT RowBinaryWithNamesAndTypes", table.name, columns.join(", "));
+        let tried = || format!("cannot write {} rows to {} on ClickHouse at {}", rows.rows, table.name, self.url);
+        let mut insert = self
+            .in_database()
+            .insert_formatted_with(statement)
+            .with_setting("async_insert", "0")
+            .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT));
+        insert.send(table.header().into()).await.with_context(tried)?;
+        // Pieces, so that a large flush does not stand in memory twice.
+        for piece in rows.bytes.chunks(1 << 20) {
+            insert.send(bytes::Bytes::copy_from_slice(piece)).await.with_context(tried)?;
+        }
+        insert.end().await.with_context(tried)
+    }
+}

@@ -1,0 +1,59 @@
+//! One file of a chain: which one it goes on from, the state's head, and the users that changed.
+//! Compressed, with a checksum in front.
+
+use anyhow::{Context, Result, bail, ensure};
+use cambium_engine::Capture;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+const MAGIC: &[u8; 8] = b"cambium1";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// The file that this one goes on from; none: it is full.
+    pub base: Option<String>,
+    pub epoch: u16,
+    pub position: i64,
+    pub head: Vec<u8>,
+    pub users: Vec<(u32, u64, Option<Vec<u8>>)>,
+}
+
+impl Part {
+    pub fn new(capture: Capture, base: Option<String>) -> Part {
+        Part {
+            base,
+            epoch: capture.epoch,
+            position: capture.position,
+            head: capture.head,
+            users: capture.users,
+        }
+    }
+
+    /// Names sort as positions do; of two at one position the full one comes last.
+    pub fn name(&self) -> String {
+        let kind = if self.base.is_some() { "delta" } else { "full" };
+        format!("{:05}-{:020}.{kind}", self.epoch, self.position)
+    }
+
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let plain = postcard::to_stdvec(self).context("the snapshot cannot be encoded")?;
+        let body = zstd::bulk::compress(&plain, 1).context("the snapshot cannot be compressed")?;
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend((plain.len() as u64).to_le_bytes());
+        bytes.extend(xxh3_64(&body).to_le_bytes());
+        bytes.extend(body);
+        Ok(bytes)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Part> {
+        ensure!(bytes.len() >= 24, "it is {} bytes long: torn", bytes.len());
+        if &bytes[..8] != MAGIC {
+            bail!("it does not begin as a snapshot of this release does");
+        }
+        let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+        let (length, checksum, body) = (number(8), number(16), &bytes[24..]);
+        ensure!(xxh3_64(body) == checksum, "its checksum does not match: torn or damaged");
+        let plain = zstd::bulk::decompress(body, length as usize).context("it cannot be decompressed")?;
+        postcard::from_bytes(&plain).context("it cannot be decoded")
+    }
+}

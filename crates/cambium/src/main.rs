@@ -1,1 +1,51 @@
-fn main() {}
+//! The program's entry: arguments, logs, exit codes.
+
+use std::process::ExitCode;
+
+use cambium::commands;
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Real-time numbers for product operations: behaviour events from Kafka to ClickHouse, exactly once.
+#[derive(Parser, Debug)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Replay(commands::replay::Arguments),
+    Query(commands::query::Arguments),
+    User(commands::user::Arguments),
+    Clickhouse(commands::clickhouse::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("CAMBIUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    if std::env::var("CAMBIUM_LOG_FORMAT").is_ok_and(|format| format == "json") { logs.json().init() } else { logs.init() }
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // What is wrong with the configuration was found before anything was done.
+            let is_configuration = error.chain().any(|cause| cause.is::<cambium::config::ConfigError>());
+            ExitCode::from(if is_configuration { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Replay(arguments) => commands::replay::run(arguments).await,
+            Command::Query(arguments) => commands::query::run(arguments).await,
+            Command::User(arguments) => commands::user::run(arguments),
+            Command::Clickhouse(arguments) => commands::clickhouse::run(arguments).await,
+        }
+    })
+}

@@ -128,14 +128,17 @@ pub struct Exclude {
 }
 
 /// The step whose event a try takes its slice from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "by_step is \"first\", \"last\", \"every\" or a step's number")]
 pub enum ByStep {
     Named(NamedStep),
     Number(usize),
-    #[default]
-    #[serde(skip)]
-    Unset,
+}
+
+impl Default for ByStep {
+    fn default() -> Self {
+        ByStep::Named(NamedStep::First)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,7 +171,7 @@ impl Definition {
             excludes.push((exclude.clone(), matcher));
         }
         let by_step = match self.by_step {
-            ByStep::Unset | ByStep::Number(1) => ByStep::Named(NamedStep::First),
+            ByStep::Number(1) => ByStep::Named(NamedStep::First),
             other => other,
         };
         Ok(Funnel {

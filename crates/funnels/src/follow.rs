@@ -260,7 +260,7 @@ impl Funnel {
     pub(crate) fn slice_of(&self, seen: &[Seen], start: usize, reached: &Reached) -> Option<Slice> {
         let done = || reached.by.iter().flatten();
         let from = match self.by_step {
-            ByStep::Named(NamedStep::First) | ByStep::Unset => Some(start),
+            ByStep::Named(NamedStep::First) => Some(start),
             ByStep::Named(NamedStep::Last) => done().next_back().copied(),
             ByStep::Number(step) => reached.by[step - 1],
             ByStep::Named(NamedStep::Every) => {

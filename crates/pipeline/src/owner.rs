@@ -111,11 +111,8 @@ impl<L: List> Owner<L> {
                 self.change_setup(entry)?;
             }
         }
-        let at = || format!("{} at offset {}", self.partition.topic(), record.offset);
-        match self.partition.apply(record) {
-            Ok(outcome) => Ok(outcome),
-            Err(error) => Err(error).with_context(at),
-        }
+        let applied = self.partition.apply(record);
+        applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))
     }
 
     fn change_setup(&mut self, entry: Entry) -> Result<()> {

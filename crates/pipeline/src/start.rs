@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Client, Writer};
 use cambium_engine::{HashKey, List, Partition, Setup, Topic};
-use cambium_snapshots::{Entry, Loaded, Snapshots, Store};
+use cambium_snapshots::{Entry, Loaded, Store};
 
 use crate::{Owner, Rhythm};
 

@@ -1,0 +1,38 @@
+//! The commands of the command line, a file each.
+
+pub mod clickhouse;
+pub mod query;
+pub mod replay;
+pub mod user;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What most commands are told.
+#[derive(Args, Clone, Debug)]
+pub struct Where {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the embedded engine, snapshots and journals live
+    #[arg(long, value_name = "DIR", default_value = "./cambium-data")]
+    pub data: PathBuf,
+}
+
+/// Resolves when the process is asked to end.
+pub async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}

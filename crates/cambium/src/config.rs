@@ -1,0 +1,94 @@
+//! `cambium.toml`: what is counted, and where everything is.
+
+mod definitions;
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use cambium_engine::{HashKey, Setup};
+
+pub use sections::{ClickHouse, Http, Kafka, Snapshots, Source, Start, Users};
+use sections::{Sections, nearest};
+
+/// Something is wrong with the configuration: exit code 2.
+#[derive(Debug)]
+pub struct ConfigError(String);
+
+impl std::error::Error for ConfigError {}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// The configuration, read and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub kafka: Kafka,
+    pub sources: Vec<Source>,
+    pub clickhouse: ClickHouse,
+    pub snapshots: Snapshots,
+    pub users: Users,
+    pub http: Http,
+    pub setup: Setup,
+    /// Where the file lies: paths in it are relative to it.
+    directory: PathBuf,
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Config> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
+        })?;
+        let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let config = Config::parse(&text, directory);
+        Ok(config.map_err(|error| ConfigError(format!("{}: {error:#}", path.display())))?)
+    }
+
+    pub fn parse(text: &str, directory: PathBuf) -> Result<Config> {
+        let mut table: toml::Table = text.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let sections = Sections::take(&mut table)?;
+        let setup = definitions::setup(&sections, &mut table)?;
+        if let Some(unknown) = table.keys().next() {
+            let kinds = definitions::kinds();
+            let known = Sections::NAMES.iter().copied().chain(kinds.iter().map(|kind| kind.kind));
+            bail!("unknown section [{unknown}]{}", nearest(unknown, known));
+        }
+        Ok(Config {
+            kafka: sections.kafka,
+            sources: sections.source,
+            clickhouse: sections.clickhouse,
+            snapshots: sections.snapshots,
+            users: sections.users,
+            http: sections.http,
+            setup,
+            directory,
+        })
+    }
+
+    /// The key under which user ids are hashed.
+    pub fn hash_key(&self) -> Result<HashKey> {
+        let Some(file) = &self.users.hash_key_file else { return Ok(HashKey::default()) };
+        let path = self.directory.join(file);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("[users] hash_key_file: cannot read {}", path.display()))?;
+        let text = text.trim();
+        let parsed = (text.len() == 32 && text.is_ascii())
+            .then(|| Some((u64::from_str_radix(&text[..16], 16).ok()?, u64::from_str_radix(&text[16..], 16).ok()?)))
+            .flatten();
+        match parsed {
+            Some((high, low)) => Ok(HashKey(high, low)),
+            None => bail!("[users] hash_key_file: {} does not hold 32 hexadecimal digits", path.display()),
+        }
+    }
+
+    pub fn clickhouse_password(&self) -> Result<Option<String>> {
+        let Some(file) = &self.clickhouse.password_file else { return Ok(None) };
+        let path = self.directory.join(file);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("[clickhouse] password_file: cannot read {}", path.display()))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+}

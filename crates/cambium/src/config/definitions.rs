@@ -1,0 +1,159 @@
+//! From the sections of processors to definitions. Which sections there are, the list of processors says.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use cambium_engine::{AppSetup, HashKey, KindInfo, List, Partition, Setup, Spec, Topic};
+use cambium_event::Fields;
+use serde_json::{Map, Value};
+
+use super::sections::{DEFAULT_TIME, Sections, Time, explain, nearest};
+use crate::Processors;
+
+/// The first values of a `by` field that are kept, on each partition.
+const MAX_VALUES: usize = 10_000;
+
+pub fn kinds() -> Vec<KindInfo> {
+    let mut kinds = Vec::new();
+    Processors::kinds(&mut kinds);
+    kinds
+}
+
+/// Takes the processors' sections out of the file, and checks that they can be counted.
+pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
+    let mut definitions = Vec::new();
+    let mut single = BTreeMap::new();
+    for kind in kinds() {
+        let written = table.remove(kind.kind);
+        if kind.is_single {
+            let keys = single_keys(kind.kind, written)?;
+            single.insert(kind.kind, keys.clone());
+            definitions.push(spec(&kind, "", Vec::new(), keys)?);
+        } else {
+            definitions.extend(named(&kind, written)?);
+        }
+    }
+    let time = sections.time.rules(DEFAULT_TIME);
+    let mut apps = BTreeMap::new();
+    for (name, keys) in &sections.apps {
+        let app = app(keys, time, &single).with_context(|| format!("[app.{name}]"))?;
+        apps.insert(name.clone(), app);
+    }
+    let setup = Setup {
+        time,
+        week_start: sections.time.week_start.unwrap_or_default(),
+        apps,
+        drop: sections.drop.iter().map(|drop| drop.filter.clone()).collect(),
+        definitions,
+        fields: sections.source.first().map_or_else(Fields::default, |source| source.fields.clone()),
+        max_values: MAX_VALUES,
+    };
+    check(&setup)?;
+    Ok(setup)
+}
+
+/// Compiles everything once: what is wrong shows before anything runs.
+fn check(setup: &Setup) -> Result<()> {
+    let topic = Topic { name: String::new(), partition: 0 };
+    for (name, time) in
+        setup.apps.iter().map(|(name, app)| (name.as_str(), app.time)).chain([("", setup.time)])
+    {
+        if time.horizon_ms < time.lateness_ms {
+            bail!("[time] horizon must not be shorter than lateness{}", if name.is_empty() { "" } else { " (of an app)" });
+        }
+    }
+    Partition::<Processors>::new(topic, 0, 0, setup.clone(), HashKey::default())
+        .map(|_| ())
+        .map_err(|error| anyhow!("{error}"))
+}
+
+fn single_keys(kind: &str, written: Option<toml::Value>) -> Result<Map<String, Value>> {
+    match written.map(to_json).transpose()? {
+        None => Ok(Map::new()),
+        Some(Value::Object(keys)) => Ok(keys),
+        Some(_) => bail!("[{kind}] is one section, written with single brackets"),
+    }
+}
+
+fn named(kind: &KindInfo, written: Option<toml::Value>) -> Result<Vec<Spec>> {
+    let written = match written.map(to_json).transpose()? {
+        None => Vec::new(),
+        Some(Value::Array(all)) => all,
+        Some(_) => bail!("[[{}]] is a list, written with double brackets", kind.kind),
+    };
+    let mut specs: Vec<Spec> = Vec::new();
+    for keys in written {
+        let Value::Object(mut keys) = keys else { bail!("[[{}]] holds keys", kind.kind) };
+        let name = match keys.remove("name") {
+            Some(Value::String(name)) if !name.is_empty() => name,
+            _ => bail!("[[{}]] needs a name", kind.kind),
+        };
+        let apps = apps_of(keys.remove("app")).with_context(|| format!("[[{}]] {name}", kind.kind))?;
+        if specs.iter().any(|spec| spec.name == name && overlap(&spec.apps, &apps)) {
+            bail!("[[{}]] '{name}' is there twice", kind.kind);
+        }
+        specs.push(spec(kind, &name, apps, keys)?);
+    }
+    for name in kind.built_in {
+        if !specs.iter().any(|spec| spec.name == *name) {
+            specs.push(spec(kind, name, Vec::new(), Map::new())?);
+        }
+    }
+    Ok(specs)
+}
+
+fn overlap(left: &[String], right: &[String]) -> bool {
+    left.is_empty() || right.is_empty() || left.iter().any(|app| right.contains(app))
+}
+
+fn apps_of(written: Option<Value>) -> Result<Vec<String>> {
+    Ok(match written {
+        None => Vec::new(),
+        Some(Value::String(app)) => vec![app],
+        Some(list) => serde_json::from_value(list).map_err(|_| anyhow!("app: is a name or a list of names"))?,
+    })
+}
+
+fn spec(kind: &KindInfo, name: &str, apps: Vec<String>, keys: Map<String, Value>) -> Result<Spec> {
+    let title = if name.is_empty() { format!("[{}]", kind.kind) } else { format!("[[{}]] {name}", kind.kind) };
+    let body =
+        (kind.complete)(name, keys).map_err(|error| anyhow!("{title}: {}", explain(&error.to_string())))?;
+    Ok(Spec { kind: kind.kind.to_owned(), name: name.to_owned(), apps, body, generation: 0 })
+}
+
+/// An app's own section: a zone, times, and single sections laid over the general ones.
+fn app(
+    keys: &toml::Table,
+    general: cambium_engine::TimeRules,
+    single: &BTreeMap<&'static str, Map<String, Value>>,
+) -> Result<AppSetup> {
+    let mut app = AppSetup { zone: "UTC".to_owned(), time: general, overrides: BTreeMap::new() };
+    for (key, value) in keys {
+        match key.as_str() {
+            "time_zone" => app.zone = value.as_str().context("time_zone: is a name like \"Asia/Shanghai\"")?.to_owned(),
+            "time" => {
+                let time: Time = value.clone().try_into().map_err(|error: toml::de::Error| {
+                    anyhow!("time: {}", explain(&error.to_string()))
+                })?;
+                app.time = time.rules(general);
+            }
+            kind => {
+                let kinds = kinds();
+                let Some(info) = kinds.iter().find(|info| info.is_single && info.kind == kind) else {
+                    let known = kinds.iter().filter(|info| info.is_single).map(|info| info.kind);
+                    bail!("unknown key '{kind}'{}", nearest(kind, known.chain(["time_zone", "time"])));
+                };
+                let mut merged = single.get(kind).cloned().unwrap_or_default();
+                merged.extend(single_keys(kind, Some(value.clone()))?);
+                let body = (info.complete)("", merged)
+                    .map_err(|error| anyhow!("{kind}: {}", explain(&error.to_string())))?;
+                app.overrides.insert(kind.to_owned(), body);
+            }
+        }
+    }
+    Ok(app)
+}
+
+fn to_json(value: toml::Value) -> Result<Value> {
+    serde_json::to_value(value).context("the configuration holds a value that is none")
+}

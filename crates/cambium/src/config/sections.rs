@@ -1,0 +1,201 @@
+//! The sections that say where everything is, and how time is taken.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, anyhow};
+use cambium_engine::{DAY_MS, Duration, MINUTE_MS, TimeRules, WeekStart};
+use cambium_event::Fields;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kafka {
+    pub brokers: String,
+    pub group: String,
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Kafka { brokers: "localhost:9092".to_owned(), group: "cambium".to_owned(), settings: BTreeMap::new() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    #[default]
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    pub topic: String,
+    #[serde(default)]
+    pub format: Format,
+    #[serde(default)]
+    pub start: Start,
+    #[serde(default)]
+    pub fields: Fields,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClickHouse {
+    pub url: Option<String>,
+    pub user: String,
+    pub password_file: Option<String>,
+    pub database: String,
+    pub cluster: Option<String>,
+}
+
+impl Default for ClickHouse {
+    fn default() -> Self {
+        ClickHouse {
+            url: None,
+            user: "default".to_owned(),
+            password_file: None,
+            database: "cambium".to_owned(),
+            cluster: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    pub url: Option<String>,
+    pub every: Duration,
+    pub keep: usize,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Snapshots { url: None, every: Duration(MINUTE_MS), keep: 3 }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Users {
+    pub hash_key_file: Option<String>,
+    pub raw_ids: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    pub listen: String,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http { listen: "127.0.0.1:8080".to_owned() }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drop {
+    #[serde(rename = "where")]
+    pub filter: String,
+}
+
+/// `[time]`, and `[app.NAME.time]` over it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Time {
+    lateness: Option<Duration>,
+    skew: Option<Duration>,
+    horizon: Option<Duration>,
+    pub week_start: Option<WeekStart>,
+}
+
+impl Time {
+    pub fn rules(&self, general: TimeRules) -> TimeRules {
+        TimeRules {
+            lateness_ms: self.lateness.map_or(general.lateness_ms, |duration| duration.0),
+            skew_ms: self.skew.map_or(general.skew_ms, |duration| duration.0),
+            horizon_ms: self.horizon.map_or(general.horizon_ms, |duration| duration.0),
+        }
+    }
+}
+
+pub const DEFAULT_TIME: TimeRules =
+    TimeRules { lateness_ms: DAY_MS, skew_ms: 5 * MINUTE_MS, horizon_ms: 400 * DAY_MS };
+
+/// One app: its zone, and sections that override the general ones.
+pub type Apps = BTreeMap<String, toml::Table>;
+
+pub struct Sections {
+    pub kafka: Kafka,
+    pub source: Vec<Source>,
+    pub clickhouse: ClickHouse,
+    pub snapshots: Snapshots,
+    pub users: Users,
+    pub http: Http,
+    pub time: Time,
+    pub drop: Vec<Drop>,
+    pub apps: Apps,
+}
+
+impl Sections {
+    pub const NAMES: [&'static str; 9] =
+        ["kafka", "source", "clickhouse", "snapshots", "users", "http", "time", "drop", "app"];
+
+    /// Takes these sections out of the file.
+    pub fn take(table: &mut toml::Table) -> Result<Sections> {
+        Ok(Sections {
+            kafka: section(table, "kafka")?,
+            source: section(table, "source")?,
+            clickhouse: section(table, "clickhouse")?,
+            snapshots: section(table, "snapshots")?,
+            users: section(table, "users")?,
+            http: section(table, "http")?,
+            time: section(table, "time")?,
+            drop: section(table, "drop")?,
+            apps: section(table, "app")?,
+        })
+    }
+}
+
+pub fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
+    match table.remove(name) {
+        None => Ok(T::default()),
+        Some(value) => value.try_into().map_err(|error: toml::de::Error| anyhow!("[{name}]: {}", explain(&error.to_string()))),
+    }
+}
+
+/// An error of a key that is not known, with the nearest one that is.
+pub fn explain(error: &str) -> String {
+    let error = error.trim().replace('\n', " ");
+    let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    if !error.contains("unknown field") {
+        return error;
+    }
+    let names = quoted(&error);
+    let Some((unknown, known)) = names.split_first() else { return error };
+    format!("unknown key '{unknown}'{}", nearest(unknown, known.iter().map(String::as_str)))
+}
+
+/// "; did you mean …?", where something is near.
+pub fn nearest<'k>(unknown: &str, known: impl Iterator<Item = &'k str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let best = known.iter().max_by(|left, right| {
+        strsim::jaro_winkler(unknown, left).total_cmp(&strsim::jaro_winkler(unknown, right))
+    });
+    match best {
+        Some(best) if strsim::jaro_winkler(unknown, best) > 0.7 => format!("; did you mean '{best}'?"),
+        _ => format!("; known are {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,113 @@
+//! A stable external sort: records in order of event time, with bounded memory.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
+
+use anyhow::{Context, Result};
+
+/// What is held in memory before it goes to disk.
+const RUN_BYTES: usize = 256 << 20;
+
+#[derive(Default)]
+pub struct Sorter {
+    run: Vec<(i64, Vec<u8>)>,
+    run_bytes: usize,
+    runs: Vec<File>,
+    pub records: u64,
+}
+
+impl Sorter {
+    pub fn push(&mut self, time: i64, line: Vec<u8>) -> Result<()> {
+        self.run_bytes += line.len() + 40;
+        self.run.push((time, line));
+        self.records += 1;
+        if self.run_bytes >= RUN_BYTES { self.spill() } else { Ok(()) }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        self.run.sort_by_key(|(time, _)| *time);
+        let mut file = BufWriter::new(tempfile::tempfile().context("cannot create a file to sort in")?);
+        for (time, line) in self.run.drain(..) {
+            file.write_all(&time.to_le_bytes())?;
+            file.write_all(&(line.len() as u32).to_le_bytes())?;
+            file.write_all(&line)?;
+        }
+        let mut file = file.into_inner().context("cannot write to a file to sort in; is the disk full?")?;
+        file.rewind()?;
+        self.runs.push(file);
+        self.run_bytes = 0;
+        Ok(())
+    }
+
+    /// The records in order; of equal times those that came first come first.
+    pub fn sorted(mut self) -> Result<impl Iterator<Item = Result<Vec<u8>>>> {
+        self.run.sort_by_key(|(time, _)| *time);
+        let mut sources: Vec<Source> = Vec::new();
+        for run in self.runs {
+            sources.push(Source::Disk(BufReader::new(run)));
+        }
+        sources.push(Source::Memory(self.run.into_iter()));
+        let mut heads = BinaryHeap::new();
+        for (index, source) in sources.iter_mut().enumerate() {
+            if let Some((time, line)) = source.next_record()? {
+                heads.push(Reverse((time, index, line)));
+            }
+        }
+        Ok(std::iter::from_fn(move || {
+            let Reverse((_, index, line)) = heads.pop()?;
+            match sources[index].next_record() {
+                Ok(Some((time, line))) => heads.push(Reverse((time, index, line))),
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            Some(Ok(line))
+        }))
+    }
+}
+
+enum Source {
+    Disk(BufReader<File>),
+    Memory(std::vec::IntoIter<(i64, Vec<u8>)>),
+}
+
+impl Source {
+    fn next_record(&mut self) -> Result<Option<(i64, Vec<u8>)>> {
+        let file = match self {
+            Source::Memory(records) => return Ok(records.next()),
+            Source::Disk(file) => file,
+        };
+        let mut time = [0; 8];
+        match file.read_exact(&mut time) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let mut length = [0; 4];
+        file.read_exact(&mut length)?;
+        let mut line = vec![0; u32::from_le_bytes(length) as usize];
+        file.read_exact(&mut line)?;
+        Ok(Some((i64::from_le_bytes(time), line)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_on_disk_and_in_memory_merge_stably() {
+        let mut sorter = Sorter::default();
+        for (round, times) in [[3, 1, 2], [2, 3, 1], [1, 2, 3]].into_iter().enumerate() {
+            for time in times {
+                sorter.push(time, format!("{time}{round}").into_bytes()).unwrap();
+            }
+            if round < 2 {
+                sorter.spill().unwrap();
+            }
+        }
+        let sorted: Vec<String> = sorter.sorted().unwrap().map(|line| String::from_utf8(line.unwrap()).unwrap()).collect();
+        assert_eq!(sorted.join(" "), "10 11 12 20 21 22 30 31 32");
+    }
+}

@@ -1,0 +1,14 @@
+//! Cambium: the program. Configuration, the list of processors, and the commands.
+
+pub mod commands;
+pub mod config;
+pub mod files;
+pub mod warehouse;
+
+use cambium_counts::EventCounts;
+use cambium_funnels::Funnel;
+use cambium_sessions::Sessions;
+use cambium_uniques::Uniques;
+
+/// Every processor, in the order in which an event meets them. One line more, and there is one more.
+pub type Processors = (EventCounts, (Uniques, (Sessions, (Funnel, ()))));

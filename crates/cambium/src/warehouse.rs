@@ -1,0 +1,49 @@
+//! The ClickHouse of a command: the user's own, or the embedded engine on the data directory.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use cambium_clickhouse::embedded::{ADDRESS_FILE, Child};
+use cambium_clickhouse::{Client, migrate};
+
+use crate::config::Config;
+
+/// A client, with the engine that it needs, if that runs for us.
+pub struct Warehouse {
+    pub client: Client,
+    /// Ends with this.
+    _engine: Option<Child>,
+}
+
+impl Warehouse {
+    /// The configured server; or the engine that already serves the directory; or one of our own.
+    pub async fn open(config: &Config, data: &Path) -> Result<Warehouse> {
+        let password = config.clickhouse_password()?;
+        let (url, engine) = match &config.clickhouse.url {
+            Some(url) => (url.clone(), None),
+            None => embedded(&data.join("clickhouse")).await?,
+        };
+        let clickhouse = &config.clickhouse;
+        let client = Client::new(&url, &clickhouse.user, password.as_deref(), &clickhouse.database);
+        Ok(Warehouse { client, _engine: engine })
+    }
+
+    /// The same, with its tables and views as this release has them.
+    pub async fn open_for_writing(config: &Config, data: &Path) -> Result<Warehouse> {
+        let warehouse = Warehouse::open(config, data).await?;
+        migrate(&warehouse.client, config.clickhouse.cluster.as_deref()).await?;
+        Ok(warehouse)
+    }
+}
+
+async fn embedded(directory: &Path) -> Result<(String, Option<Child>)> {
+    if let Ok(url) = std::fs::read_to_string(directory.join(ADDRESS_FILE))
+        && Client::new(&url, "default", None, "default").fetch("SELECT 1", "TSV").await.is_ok()
+    {
+        return Ok((url, None));
+    }
+    let executable = std::env::current_exe().context("cannot find this program's own file")?;
+    let directory = directory.to_owned();
+    let child = tokio::task::spawn_blocking(move || Child::start(&executable, &directory)).await??;
+    Ok((child.url().to_owned(), Some(child)))
+}

@@ -3,6 +3,8 @@
 pub mod clickhouse;
 pub mod query;
 pub mod replay;
+pub mod run;
+pub mod send;
 pub mod user;
 
 use std::path::PathBuf;

@@ -16,8 +16,10 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Run(commands::run::Arguments),
     Replay(commands::replay::Arguments),
     Query(commands::query::Arguments),
+    Send(commands::send::Arguments),
     User(commands::user::Arguments),
     Clickhouse(commands::clickhouse::Arguments),
 }
@@ -42,8 +44,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
+            Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Replay(arguments) => commands::replay::run(arguments).await,
             Command::Query(arguments) => commands::query::run(arguments).await,
+            Command::Send(arguments) => tokio::task::spawn_blocking(|| commands::send::run(arguments)).await?,
             Command::User(arguments) => commands::user::run(arguments),
             Command::Clickhouse(arguments) => commands::clickhouse::run(arguments).await,
         }

@@ -1,0 +1,53 @@
+//! `cambium send`: JSON lines into Kafka, keyed by user.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cambium_kafka::Producer;
+use clap::Args;
+
+use crate::files::open;
+
+/// Send JSON lines to a topic, keyed by user.
+///
+/// Example: echo '{"app":"shop","event":"view","user_id":"u1","timestamp":"2026-11-24T12:00:00Z"}' | cambium send --brokers localhost:9092 --topic events -
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Kafka's address
+    #[arg(long, value_name = "HOST:PORT")]
+    brokers: String,
+    /// The topic
+    #[arg(long)]
+    topic: String,
+    /// Any setting of librdkafka, as name=value
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    settings: Vec<String>,
+    /// A file of JSON lines; - is standard input
+    file: PathBuf,
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    let mut settings = BTreeMap::new();
+    for setting in &arguments.settings {
+        let (name, value) = setting.split_once('=').with_context(|| format!("--set {setting}: is not name=value"))?;
+        settings.insert(name.to_owned(), value.to_owned());
+    }
+    let producer = Producer::new(&arguments.brokers, &settings)?;
+    let mut sent = 0u64;
+    for input in open(&[arguments.file])? {
+        for line in input.lines()?.split(b'\n') {
+            let line = line.context("cannot read the events")?;
+            let line = line.trim_ascii();
+            if !line.is_empty() {
+                producer.send(&arguments.topic, line, None)?;
+                sent += 1;
+            }
+        }
+    }
+    producer.flush(Duration::from_secs(60)).with_context(|| format!("sending to {}", arguments.brokers))?;
+    println!("sent {sent} records to {}", arguments.topic);
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! The consumer group. Each partition that is assigned gets a thread of its own, which owns everything
+//! about it; threads share nothing.
+//!
+//! Back-pressure is not polling a partition's queue. Offsets are committed for lag tools only: where a
+//! partition goes on is in its snapshot.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use cambium_event::Record;
+use rdkafka::bindings::rd_kafka_resp_err_t;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+/// What the group is joined with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub brokers: String,
+    pub group: String,
+    pub topics: Vec<String>,
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Does the work of one partition, on its own thread.
+pub trait Worker: Send + 'static {
+    /// Where the partition is read from.
+    fn position(&self) -> i64;
+    fn apply(&mut self, record: &Record<'_>) -> Result<()>;
+    /// Called many times a second, with the end of the log; gives the offset that is safe.
+    fn tick(&mut self, end_offset: i64) -> Result<i64>;
+    /// Whether to stop reading for a while.
+    fn is_full(&self) -> bool;
+    /// Leaves everything safe; gives the offset that is.
+    fn finish(self) -> Result<i64>;
+}
+
+/// Makes the worker of a partition that is assigned. May wait.
+pub trait Assigner {
+    type Worker: Worker;
+    fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<Self::Worker>;
+}
+
+enum Rebalance {
+    Assign(TopicPartitionList),
+    Revoke(TopicPartitionList),
+}
+
+/// Takes notes of rebalances; they are carried out by the loop that polls.
+#[derive(Default)]
+struct Group {
+    rebalances: Mutex<VecDeque<Rebalance>>,
+    error: Mutex<Option<String>>,
+}
+
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("Kafka: {error}: {reason}");
+        if let Ok(mut last) = self.error.lock() {
+            *last = Some(format!("{error}: {reason}"));
+        }
+    }
+}
+
+impl ConsumerContext for Group {
+    fn rebalance(&self, _: &BaseConsumer<Self>, error: rd_kafka_resp_err_t, partitions: &mut TopicPartitionList) {
+        let rebalance = match error {
+            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions.clone()),
+            _ => Rebalance::Revoke(partitions.clone()),
+        };
+        if let Ok(mut rebalances) = self.rebalances.lock() {
+            rebalances.push_back(rebalance);
+        }
+    }
+}
+
+type Key = (String, i32);
+
+/// A partition's thread, and what it shares with the loop: numbers only.
+struct Thread {
+    handle: JoinHandle<Result<i64>>,
+    stop: Arc<AtomicBool>,
+    end: Arc<AtomicI64>,
+    safe: Arc<AtomicI64>,
+}
+
+pub struct Source<A: Assigner> {
+    consumer: Arc<BaseConsumer<Group>>,
+    assigner: A,
+    threads: BTreeMap<Key, Thread>,
+    brokers: String,
+}
+
+const POLL: Duration = Duration::from_millis(100);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl<A: Assigner> Source<A> {
+    pub fn new(settings: &Settings, assigner: A) -> Result<Self> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &settings.brokers)
+            .set("group.id", &settings.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("check.crcs", "true")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100");
+        for (name, value) in &settings.settings {
+            config.set(name, value);
+        }
+        let consumer: BaseConsumer<Group> = config
+            .create_with_context(Group::default())
+            .context("[kafka] settings: librdkafka does not take them")?;
+        let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
+        consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
+        let brokers = settings.brokers.clone();
+        Ok(Source { consumer: Arc::new(consumer), assigner, threads: BTreeMap::new(), brokers })
+    }
+
+    /// Consumes until `stop` is set; then everything is left safe.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
+        let mut looked_at = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            self.poll(POLL)?;
+            if looked_at.elapsed() >= LOOK_EVERY {
+                looked_at = Instant::now();
+                self.look_after_threads()?;
+            }
+        }
+        self.consumer.unsubscribe();
+        let deadline = Instant::now() + BROKER_TIMEOUT;
+        while !self.threads.is_empty() && Instant::now() < deadline {
+            self.poll(POLL)?;
+        }
+        // A group that cannot be left in order is left all the same, with its work safe.
+        let rest: Vec<Key> = self.threads.keys().cloned().collect();
+        self.finish(&rest).map(|_| ())
+    }
+
+    fn poll(&mut self, timeout: Duration) -> Result<()> {
+        let consumer = self.consumer.clone();
+        match consumer.poll(timeout) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => {}
+            // It came before its queue was split off: read again from there, on the queue.
+            Some(Ok(message)) => {
+                let seek = consumer.seek(message.topic(), message.partition(), Offset::Offset(message.offset()), BROKER_TIMEOUT);
+                seek.with_context(|| format!("cannot go back on {}", message.topic()))?;
+            }
+            Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition))) => {
+                tracing::warn!("a topic does not exist on {} (yet)", self.brokers);
+            }
+            Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
+            Some(Err(error)) => tracing::warn!("Kafka: {error}"),
+        }
+        loop {
+            let next = consumer.context().rebalances.lock().map_err(|_| anyhow!("a rebalance was lost"))?.pop_front();
+            match next {
+                None => return Ok(()),
+                Some(Rebalance::Assign(partitions)) => self.assign(partitions)?,
+                Some(Rebalance::Revoke(partitions)) => self.revoke(&partitions)?,
+            }
+        }
+    }
+
+    fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
+        let keys: Vec<Key> =
+            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        let mut workers = Vec::new();
+        for (topic, partition) in &keys {
+            let (earliest, end) = self
+                .consumer
+                .fetch_watermarks(topic, *partition, BROKER_TIMEOUT)
+                .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
+            let worker = self.assigner.start(topic, *partition, earliest, end)?;
+            partitions
+                .set_partition_offset(topic, *partition, Offset::Offset(worker.position()))
+                .context("an offset is not valid")?;
+            workers.push((worker, end));
+        }
+        self.consumer.incremental_assign(&partitions).context("the assignment failed")?;
+        for ((topic, partition), (worker, end)) in keys.into_iter().zip(workers) {
+            let queue = self
+                .consumer
+                .split_partition_queue(&topic, partition)
+                .ok_or_else(|| anyhow!("{topic}[{partition}] has no queue"))?;
+            let thread = spawn(&topic, partition, queue, worker, end)?;
+            self.threads.insert((topic, partition), thread);
+        }
+        Ok(())
+    }
+
+    /// Threads are joined before their partitions are given back.
+    fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<()> {
+        let keys: Vec<Key> =
+            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        let safe = self.finish(&keys)?;
+        if let Err(error) = self.consumer.commit(&safe, CommitMode::Sync)
+            && safe.count() > 0
+        {
+            tracing::debug!("offsets for lag tools were not committed: {error}");
+        }
+        self.consumer.incremental_unassign(partitions).context("the partitions could not be given back")
+    }
+
+    fn finish(&mut self, keys: &[Key]) -> Result<TopicPartitionList> {
+        let threads: Vec<(Key, Thread)> =
+            keys.iter().filter_map(|key| Some((key.clone(), self.threads.remove(key)?))).collect();
+        for (_, thread) in &threads {
+            thread.stop.store(true, Ordering::Relaxed);
+        }
+        let mut safe = TopicPartitionList::new();
+        for ((topic, partition), thread) in threads {
+            let offset = thread.handle.join().map_err(|_| anyhow!("the thread of {topic}[{partition}] panicked"))?;
+            let offset = offset.with_context(|| format!("{topic}[{partition}]"))?;
+            safe.add_partition_offset(&topic, partition, Offset::Offset(offset)).context("an offset is not valid")?;
+        }
+        Ok(safe)
+    }
+
+    /// Tells the threads where the log ends, commits what is safe, and notices a thread that failed.
+    fn look_after_threads(&mut self) -> Result<()> {
+        let failed: Vec<Key> = self
+            .threads
+            .iter()
+            .filter(|(_, thread)| thread.handle.is_finished())
+            .map(|(key, _)| key.clone())
+            .collect();
+        if !failed.is_empty() {
+            self.finish(&failed)?;
+            bail!("a partition's thread ended by itself");
+        }
+        let mut safe = TopicPartitionList::new();
+        for ((topic, partition), thread) in &self.threads {
+            if let Ok((_, end)) = self.consumer.fetch_watermarks(topic, *partition, Duration::from_millis(500)) {
+                thread.end.store(end, Ordering::Relaxed);
+            }
+            let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));
+            safe.add_partition_offset(topic, *partition, offset).context("an offset is not valid")?;
+        }
+        if safe.count() > 0
+            && let Err(error) = self.consumer.commit(&safe, CommitMode::Async)
+        {
+            tracing::debug!("offsets for lag tools were not committed: {error}");
+        }
+        Ok(())
+    }
+}
+
+fn is_fatal(error: &KafkaError) -> bool {
+    let code = match error {
+        KafkaError::MessageConsumptionFatal(_) => return true,
+        KafkaError::MessageConsumption(code) | KafkaError::Global(code) => *code,
+        _ => return false,
+    };
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::AutoOffsetReset
+    )
+}
+
+fn spawn<W: Worker>(
+    topic: &str,
+    partition: i32,
+    queue: PartitionQueue<Group>,
+    worker: W,
+    end: i64,
+) -> Result<Thread> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let end = Arc::new(AtomicI64::new(end));
+    let safe = Arc::new(AtomicI64::new(worker.position()));
+    let shared = (stop.clone(), end.clone(), safe.clone());
+    let handle = std::thread::Builder::new()
+        .name(format!("{topic}[{partition}]"))
+        .spawn(move || own(queue, worker, &shared.0, &shared.1, &shared.2))
+        .context("cannot start a thread for a partition")?;
+    Ok(Thread { handle, stop, end, safe })
+}
+
+/// Records between two ticks while there is no pause.
+const TICK_RECORDS: usize = 500;
+
+fn own<W: Worker>(
+    queue: PartitionQueue<Group>,
+    mut worker: W,
+    stop: &AtomicBool,
+    end: &AtomicI64,
+    safe: &AtomicI64,
+) -> Result<i64> {
+    let mut since_tick = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let took = match queue.poll(Duration::from_millis(20)) {
+            Some(Ok(message)) => {
+                end.fetch_max(message.offset() + 1, Ordering::Relaxed);
+                apply(&mut worker, &message)?;
+                true
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) | None => false,
+            Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
+            Some(Err(error)) => {
+                tracing::warn!("Kafka: {error}");
+                false
+            }
+        };
+        since_tick += 1;
+        if !took || since_tick >= TICK_RECORDS {
+            since_tick = 0;
+            safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
+            while worker.is_full() && !stop.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(10));
+                worker.tick(end.load(Ordering::Relaxed))?;
+            }
+        }
+    }
+    worker.finish()
+}
+
+fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<()> {
+    let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
+        headers.iter().filter_map(|header| Some((header.key, header.value?))).collect()
+    });
+    worker.apply(&Record {
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key(),
+        headers: &headers,
+        payload: message.payload(),
+    })
+}

@@ -1,1 +1,12 @@
-//! Not written yet.
+//! A product with users that behave, and the exact truth of its numbers.
+//!
+//! The truth is worked out naively, over all events at once, straight from the words of the
+//! interface; it shares no code with the engine or the processors, so that the two can be compared.
+
+pub mod funnel;
+mod product;
+pub mod sessions;
+pub mod truth;
+
+pub use product::{Product, Publication, Settings};
+pub use truth::{Account, Event, Record, Rules, Truth};

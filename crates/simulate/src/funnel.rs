@@ -1,0 +1,290 @@
+//! Funnels, by trying everything: each event that may begin a try begins one, and where an instant
+//! leaves a choice, every choice is followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Event;
+use crate::sessions::Session;
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub events: Vec<String>,
+    pub optional: bool,
+    pub first_time: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    InOrder,
+    Strict,
+    Any,
+}
+
+#[derive(Clone, Debug)]
+pub struct Exclude {
+    pub event: String,
+    /// Steps from 1.
+    pub after: usize,
+    pub before: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByStep {
+    First,
+    Last,
+    Every,
+    Number(usize),
+}
+
+#[derive(Clone, Debug)]
+pub struct Funnel {
+    pub steps: Vec<Step>,
+    /// None: within a session.
+    pub within_ms: Option<i64>,
+    pub order: Order,
+    pub ignore: Vec<String>,
+    pub exclude: Vec<Exclude>,
+    /// The slice is the platform.
+    pub by_platform: bool,
+    pub by_step: ByStep,
+}
+
+/// By day and slice (none: it has none) who reached which step.
+pub type Reached = BTreeMap<(i32, Option<String>, usize), BTreeSet<u64>>;
+
+impl Step {
+    fn fits(&self, event: &Event) -> bool {
+        self.events.iter().any(|name| *name == event.event || name == "*")
+    }
+}
+
+/// The events of one user, as a funnel sees them.
+struct View<'v> {
+    funnel: &'v Funnel,
+    events: &'v [&'v Event],
+    /// The session of each event; none: it is in none.
+    session_of: Vec<Option<usize>>,
+}
+
+/// A try: the event that did each step.
+type Try = Vec<Option<usize>>;
+
+impl Funnel {
+    /// Adds what one user reached.
+    pub fn add(&self, user: u64, events: &[&Event], sessions: &[Session], day: &dyn Fn(i64) -> i32, reached: &mut Reached) {
+        let session_of = (0..events.len())
+            .map(|place| sessions.iter().position(|session| session.events.contains(&place)))
+            .collect();
+        let view = View { funnel: self, events, session_of };
+        for start in 0..events.len() {
+            let Some(done) = view.follow(start) else { continue };
+            let slice = view.slice(start, &done);
+            for (step, _) in done.iter().enumerate().filter(|(_, by)| by.is_some()) {
+                reached.entry((day(events[start].time), slice.clone(), step + 1)).or_default().insert(user);
+            }
+        }
+    }
+}
+
+impl View<'_> {
+    fn time(&self, place: usize) -> i64 {
+        self.events[place].time
+    }
+
+    fn fits(&self, place: usize, step: usize) -> bool {
+        let rule = &self.funnel.steps[step];
+        rule.fits(self.events[place])
+            && (!rule.first_time || !self.events[..place].iter().any(|earlier| rule.fits(earlier)))
+    }
+
+    /// Whether a try that began at `start` may use an event.
+    fn in_window(&self, start: usize, place: usize) -> bool {
+        let time = self.time(place);
+        time >= self.time(start)
+            && match self.funnel.within_ms {
+                Some(within) => time <= self.time(start) + within,
+                None => self.session_of[place].is_some() && self.session_of[place] == self.session_of[start],
+            }
+    }
+
+    fn follow(&self, start: usize) -> Option<Try> {
+        if self.funnel.within_ms.is_none() && self.session_of[start].is_none() {
+            return None;
+        }
+        if self.funnel.order == Order::Any {
+            return self.follow_any(start);
+        }
+        if !self.fits(start, 0) {
+            return None;
+        }
+        let mut begun: Try = vec![None; self.funnel.steps.len()];
+        begun[0] = Some(start);
+        let mut best = begun.clone();
+        self.take_required(start, 1, begun, &mut best);
+        (!self.is_void(start, &best)).then_some(best)
+    }
+
+    /// Follows every choice for the required steps from `step` on.
+    fn take_required(&self, start: usize, step: usize, done: Try, best: &mut Try) {
+        let count = |done: &Try| {
+            let required = done.iter().zip(&self.funnel.steps).filter(|(by, step)| by.is_some() && !step.optional);
+            (required.count(), done.iter().flatten().count())
+        };
+        let Some(next) = (step..self.funnel.steps.len()).find(|step| !self.funnel.steps[*step].optional) else {
+            return self.take_optional(start, 1, done, best, &count);
+        };
+        let since = done.iter().flatten().map(|place| self.time(*place)).max().unwrap_or(0);
+        let free: Vec<usize> = (0..self.events.len())
+            .filter(|place| self.in_window(start, *place) && self.time(*place) >= since && !done.contains(&Some(*place)))
+            .filter(|place| self.fits(*place, next))
+            .collect();
+        let earliest = free.iter().map(|place| self.time(*place)).min();
+        let reachable = earliest.filter(|time| self.may_pass(start, next, since, *time));
+        match reachable {
+            None => self.take_optional(start, 1, done, best, &count),
+            Some(time) => {
+                for place in free.into_iter().filter(|place| self.time(*place) == time) {
+                    let mut further = done.clone();
+                    further[next] = Some(place);
+                    self.take_required(start, next + 1, further, best);
+                }
+            }
+        }
+    }
+
+    /// Whether a strict try may pass from one instant to another: nothing but optional steps between.
+    fn may_pass(&self, start: usize, next: usize, from: i64, to: i64) -> bool {
+        if self.funnel.order != Order::Strict {
+            return true;
+        }
+        let pending = (0..next).rev().take_while(|step| self.funnel.steps[*step].optional);
+        let pending: Vec<usize> = pending.collect();
+        let between = |place: &usize| from < self.time(*place) && self.time(*place) < to;
+        let mut instants: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for place in (0..self.events.len()).filter(between) {
+            instants.entry(self.time(place)).or_default().push(place);
+        }
+        instants.values().all(|places| {
+            let does_optional = places
+                .iter()
+                .any(|place| self.in_window(start, *place) && pending.iter().any(|step| self.fits(*place, *step)));
+            does_optional || places.iter().all(|place| self.funnel.ignore.contains(&self.events[*place].event))
+        })
+    }
+
+    /// Follows every choice for the optional steps from `step` on.
+    fn take_optional(
+        &self,
+        start: usize,
+        step: usize,
+        done: Try,
+        best: &mut Try,
+        count: &dyn Fn(&Try) -> (usize, usize),
+    ) {
+        if step >= done.len() {
+            if count(&done) > count(best) {
+                *best = done;
+            }
+            return;
+        }
+        self.take_optional(start, step + 1, done.clone(), best, count);
+        let steps = &self.funnel.steps;
+        if !steps[step].optional {
+            return;
+        }
+        let before = (0..step).rev().find(|one| !steps[*one].optional).and_then(|one| done[one]);
+        let after = (step + 1..done.len()).find(|one| !steps[*one].optional).and_then(|one| done[one]);
+        let Some(before) = before else { return };
+        for place in 0..self.events.len() {
+            let time = self.time(place);
+            let in_range = self.in_window(start, place)
+                && time >= self.time(before)
+                && after.is_none_or(|after| time <= self.time(after));
+            if in_range && !done.contains(&Some(place)) && self.fits(place, step) {
+                let mut further = done.clone();
+                further[step] = Some(place);
+                self.take_optional(start, step + 1, further, best, count);
+            }
+        }
+    }
+
+    fn is_void(&self, start: usize, done: &Try) -> bool {
+        self.funnel.exclude.iter().any(|exclude| {
+            let Some(from) = done[exclude.after - 1] else { return false };
+            let to = done[exclude.before - 1];
+            (0..self.events.len()).any(|place| {
+                self.events[place].event == exclude.event
+                    && self.in_window(start, place)
+                    && self.time(place) > self.time(from)
+                    && to.is_none_or(|to| self.time(place) < self.time(to))
+            })
+        })
+    }
+
+    /// Any order: what matters is how many different steps are done, and when each came to be.
+    fn follow_any(&self, start: usize) -> Option<Try> {
+        let steps = self.funnel.steps.len();
+        let fits_some = |place: usize| (0..steps).any(|step| self.fits(place, step));
+        if !fits_some(start) {
+            return None;
+        }
+        let mut used = vec![start];
+        let mut done = vec![start];
+        let mut instants: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for place in (0..self.events.len()).filter(|place| *place != start && self.in_window(start, *place)) {
+            instants.entry(self.time(place)).or_default().push(place);
+        }
+        for (time, places) in instants {
+            let add = |used: &mut Vec<usize>, done: &mut Vec<usize>| {
+                for place in places.iter().filter(|place| fits_some(**place)) {
+                    used.push(*place);
+                    if self.most(used, &mut vec![false; steps], 0) > done.len() {
+                        done.push(*place);
+                    }
+                }
+            };
+            add(&mut used, &mut done);
+            if done.len() == steps {
+                break;
+            }
+            let is_excluded =
+                |place: &usize| self.funnel.exclude.iter().any(|exclude| exclude.event == self.events[*place].event);
+            if time > self.time(start) && places.iter().any(is_excluded) {
+                used.truncate(1);
+                done.truncate(1);
+                add(&mut used, &mut done);
+            }
+        }
+        let mut by: Try = done.into_iter().map(Some).collect();
+        by.resize(steps, None);
+        Some(by)
+    }
+
+    /// The most different steps that events can do, one each.
+    fn most(&self, used: &[usize], taken: &mut Vec<bool>, next: usize) -> usize {
+        let Some(place) = used.get(next) else { return 0 };
+        let mut most = self.most(used, taken, next + 1);
+        for step in 0..taken.len() {
+            if !taken[step] && self.fits(*place, step) {
+                taken[step] = true;
+                most = most.max(1 + self.most(used, taken, next + 1));
+                taken[step] = false;
+            }
+        }
+        most
+    }
+
+    fn slice(&self, start: usize, done: &Try) -> Option<String> {
+        let slice = |place: usize| {
+            if self.funnel.by_platform { self.events[place].dimensions[0].clone() } else { String::new() }
+        };
+        match self.funnel.by_step {
+            ByStep::First => Some(slice(start)),
+            ByStep::Last => done.iter().flatten().next_back().map(|place| slice(*place)),
+            ByStep::Number(step) => done[step - 1].map(slice),
+            ByStep::Every => {
+                done.iter().flatten().all(|place| slice(*place) == slice(start)).then(|| slice(start))
+            }
+        }
+    }
+}

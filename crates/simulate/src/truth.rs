@@ -1,0 +1,204 @@
+//! Which records are events, and the numbers that need no more than sets of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hasher;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use siphasher::sip::SipHasher24;
+
+/// A record as it lies in a log; within a partition in the order of offsets.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub partition: i32,
+    pub offset: i64,
+    /// The Kafka timestamp, in milliseconds.
+    pub timestamp: Option<i64>,
+    pub payload: Vec<u8>,
+}
+
+/// What the judging of records depends on.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub zone: String,
+    pub lateness_ms: i64,
+    pub skew_ms: i64,
+}
+
+/// An accepted event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub app: String,
+    pub event: String,
+    pub user: u64,
+    pub time: i64,
+    pub session_id: String,
+    /// platform, app_version, channel, campaign, country
+    pub dimensions: [String; 5],
+    pub properties: Value,
+    message_id: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    pub read: u64,
+    pub accepted: u64,
+    pub duplicate: u64,
+    pub late: u64,
+    pub rejected: u64,
+    pub ahead: u64,
+}
+
+/// Everything that is true of some records.
+pub struct Truth {
+    /// In the order of time, then of the log.
+    pub events: Vec<Event>,
+    pub accounts: BTreeMap<i32, Account>,
+    pub watermarks: BTreeMap<i32, i64>,
+    zone: TimeZone,
+}
+
+/// app, event, minute, platform, channel.
+pub type CountKey = (String, String, i64, String, String);
+
+impl Truth {
+    pub fn new(records: &[Record], rules: &Rules) -> Truth {
+        let mut truth = Truth {
+            events: Vec::new(),
+            accounts: BTreeMap::new(),
+            watermarks: BTreeMap::new(),
+            zone: TimeZone::get(&rules.zone).unwrap_or(TimeZone::UTC),
+        };
+        let mut accepted: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
+        for record in records {
+            let before = accepted.entry(record.partition).or_default();
+            truth.judge(record, rules, before);
+        }
+        truth.events = accepted.into_values().flatten().collect();
+        truth.events.sort_by_key(|event| event.time);
+        truth
+    }
+
+    fn judge(&mut self, record: &Record, rules: &Rules, accepted: &mut Vec<Event>) {
+        let account = self.accounts.entry(record.partition).or_default();
+        account.read += 1;
+        let Some(mut event) = parse(&record.payload) else {
+            account.rejected += 1;
+            return;
+        };
+        if let Some(sent) = record.timestamp
+            && event.time > sent + rules.skew_ms
+        {
+            event.time = sent;
+            account.ahead += 1;
+        }
+        let watermark = self.watermarks.get(&record.partition).copied();
+        let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
+        self.watermarks.insert(record.partition, watermark.map_or(event.time, |known| known.max(event.time)));
+        let is_duplicate = !event.message_id.is_empty()
+            && accepted.iter().any(|known| {
+                (&known.app, known.user, &known.message_id) == (&event.app, event.user, &event.message_id)
+                    && known.time >= cutoff
+            });
+        if event.time < cutoff {
+            account.late += 1;
+        } else if is_duplicate {
+            account.duplicate += 1;
+        } else {
+            account.accepted += 1;
+            accepted.push(event);
+        }
+    }
+
+    /// Days since 1970 of the local day of an instant.
+    pub fn day(&self, time: i64) -> i32 {
+        let local = self.zone.to_datetime(Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH));
+        (local.date() - jiff::civil::date(1970, 1, 1)).get_days()
+    }
+
+    /// How often each event happened, and who did it.
+    pub fn event_counts(&self) -> BTreeMap<CountKey, (u64, BTreeSet<u64>)> {
+        let mut counts: BTreeMap<CountKey, (u64, BTreeSet<u64>)> = BTreeMap::new();
+        for event in &self.events {
+            let minute = event.time.div_euclid(60_000) * 60_000;
+            let [platform, _, channel, _, _] = event.dimensions.clone();
+            let count = counts.entry((event.app.clone(), event.event.clone(), minute, platform, channel)).or_default();
+            count.0 += 1;
+            count.1.insert(event.user);
+        }
+        counts
+    }
+
+    /// Who was active in each app, by local day.
+    pub fn daily_users(&self) -> BTreeMap<(String, i32), BTreeSet<u64>> {
+        let mut days: BTreeMap<(String, i32), BTreeSet<u64>> = BTreeMap::new();
+        for event in &self.events {
+            days.entry((event.app.clone(), self.day(event.time))).or_default().insert(event.user);
+        }
+        days
+    }
+
+    /// Users of an app with an event in the last `slices` slices of `slice_ms`, the one of `at` included.
+    pub fn rolling_users(&self, app: &str, at: i64, slice_ms: i64, slices: i64) -> usize {
+        let last = at.div_euclid(slice_ms);
+        let in_window = |event: &&Event| {
+            event.app == app && (last - slices + 1..=last).contains(&event.time.div_euclid(slice_ms))
+        };
+        self.events.iter().filter(in_window).map(|event| event.user).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Each user's events, in order.
+    pub fn by_user(&self) -> BTreeMap<(String, u64), Vec<&Event>> {
+        let mut users: BTreeMap<(String, u64), Vec<&Event>> = BTreeMap::new();
+        for event in &self.events {
+            users.entry((event.app.clone(), event.user)).or_default().push(event);
+        }
+        users
+    }
+}
+
+fn name(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn parse(payload: &[u8]) -> Option<Event> {
+    let value: Value = serde_json::from_slice(payload).ok()?;
+    value.as_object()?;
+    let text = |field: &str| name(&value[field]);
+    let user = match text("user_id") {
+        id if id.is_empty() => text("anonymous_id"),
+        id => id,
+    };
+    let time = match &value["timestamp"] {
+        Value::Number(number) => number.as_i64().or(number.as_f64().map(|float| float.floor() as i64))?,
+        Value::String(text) => text.parse::<Timestamp>().ok()?.as_millisecond(),
+        _ => return None,
+    };
+    let event = Event {
+        app: text("app"),
+        event: text("event"),
+        user: hash(&user),
+        time,
+        session_id: text("session_id"),
+        dimensions: ["platform", "app_version", "channel", "campaign", "country"].map(text),
+        properties: value["properties"].clone(),
+        message_id: text("message_id"),
+    };
+    let is_event = !event.app.is_empty()
+        && !event.event.is_empty()
+        && !user.is_empty()
+        && (0..4_102_444_800_000).contains(&event.time);
+    is_event.then_some(event)
+}
+
+/// A user's number under the published key.
+pub fn hash(user: &str) -> u64 {
+    let mut hasher = SipHasher24::new_with_keys(0, 0);
+    hasher.write(user.as_bytes());
+    hasher.finish()
+}

@@ -1,1 +1,5 @@
 //! All tests that need more than one crate, in one binary.
+
+mod arrows;
+mod live;
+mod replay;

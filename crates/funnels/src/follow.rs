@@ -258,6 +258,9 @@ impl Funnel {
 
     /// The slice that a try counts in; none where its steps do not agree, or the step is missing.
     pub(crate) fn slice_of(&self, seen: &[Seen], start: usize, reached: &Reached) -> Option<Slice> {
+        if self.by.is_empty() {
+            return Some(Slice::default());
+        }
         let done = || reached.by.iter().flatten();
         let from = match self.by_step {
             ByStep::Named(NamedStep::First) => Some(start),

@@ -144,9 +144,6 @@ impl Funnel {
         let hour = self.zone.hour(seen[start].time);
         if self.by_step == ByStep::Named(NamedStep::First) || self.by.is_empty() {
             hours.entry((hour, Some(seen[start].slice.clone()))).or_default();
-            if self.by_step != ByStep::Named(NamedStep::First) {
-                hours.entry((hour, None)).or_default();
-            }
             return;
         }
         let end = match self.within {

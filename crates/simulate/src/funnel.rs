@@ -187,14 +187,14 @@ impl View<'_> {
             }
             return;
         }
-        self.take_optional(start, step + 1, done.clone(), best, count);
         let steps = &self.funnel.steps;
         if !steps[step].optional {
-            return;
+            return self.take_optional(start, step + 1, done, best, count);
         }
         let before = (0..step).rev().find(|one| !steps[*one].optional).and_then(|one| done[one]);
         let after = (step + 1..done.len()).find(|one| !steps[*one].optional).and_then(|one| done[one]);
-        let Some(before) = before else { return };
+        let Some(before) = before else { return self.take_optional(start, step + 1, done, best, count) };
+        // Where one event could do this step or a later one, it does this one: left out comes last.
         for place in 0..self.events.len() {
             let time = self.time(place);
             let in_range = self.in_window(start, place)
@@ -206,6 +206,7 @@ impl View<'_> {
                 self.take_optional(start, step + 1, further, best, count);
             }
         }
+        self.take_optional(start, step + 1, done, best, count);
     }
 
     fn is_void(&self, start: usize, done: &Try) -> bool {
@@ -275,9 +276,10 @@ impl View<'_> {
     }
 
     fn slice(&self, start: usize, done: &Try) -> Option<String> {
-        let slice = |place: usize| {
-            if self.funnel.by_platform { self.events[place].dimensions[0].clone() } else { String::new() }
-        };
+        if !self.funnel.by_platform {
+            return Some(String::new());
+        }
+        let slice = |place: usize| self.events[place].dimensions[0].clone();
         match self.funnel.by_step {
             ByStep::First => Some(slice(start)),
             ByStep::Last => done.iter().flatten().next_back().map(|place| slice(*place)),

@@ -1,0 +1,46 @@
+//! Which crate may depend on which (ARCHITECTURE.md).
+
+use std::path::Path;
+
+/// Each crate with all the crates of the workspace that it may name.
+const ARROWS: [(&str, &[&str]); 12] = [
+    ("event", &[]),
+    ("engine", &["event"]),
+    ("counts", &["event", "engine"]),
+    ("uniques", &["event", "engine"]),
+    ("sessions", &["event", "engine"]),
+    ("funnels", &["event", "engine"]),
+    ("kafka", &["event", "engine"]),
+    ("clickhouse", &["event", "engine"]),
+    ("snapshots", &["event", "engine"]),
+    ("pipeline", &["event", "engine", "clickhouse", "snapshots"]),
+    ("simulate", &["event"]),
+    (
+        "cambium",
+        &[
+            "event", "engine", "counts", "uniques", "sessions", "funnels", "kafka", "clickhouse", "snapshots",
+            "pipeline", "simulate",
+        ],
+    ),
+];
+
+#[test]
+fn arrows_go_one_way() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let mut found: Vec<String> =
+        std::fs::read_dir(&crates).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    let mut known = ARROWS.map(|(name, _)| name.to_owned());
+    known.sort();
+    assert_eq!(found, known, "a crate is added or gone: say here what it may depend on");
+    for (name, allowed) in ARROWS {
+        let text = std::fs::read_to_string(crates.join(name).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = text.parse().unwrap();
+        for section in ["dependencies", "build-dependencies"] {
+            let Some(dependencies) = manifest.get(section).and_then(|one| one.as_table()) else { continue };
+            for dependency in dependencies.keys().filter_map(|one| one.strip_prefix("cambium-")) {
+                assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Against a real Kafka and the real ClickHouse engine.

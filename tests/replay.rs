@@ -1,0 +1,5 @@
+//! The same rows, whatever the order, the batches, the flushes, the crashes and the owners.
+
+mod case;
+mod model;
+mod property;

@@ -1,0 +1,167 @@
+//! One random case: a configuration, records in some order, and the truth of them.
+
+use cambium_simulate::funnel::{ByStep, Exclude, Funnel, Order, Step};
+use cambium_simulate::sessions::Rules as SessionRules;
+use cambium_simulate::{Record, Rules};
+use fastrand::Rng;
+
+pub const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+/// 2023-11-15T00:00:00Z, at night in no zone that is used.
+const START: i64 = 1_700_006_400_000;
+
+pub struct Case {
+    pub configuration: String,
+    pub rules: Rules,
+    pub sessions: SessionRules,
+    pub funnels: Vec<Funnel>,
+    pub records: Vec<Record>,
+    pub partitions: i32,
+}
+
+impl Case {
+    pub fn new(random: &mut Rng) -> Case {
+        let zone = ["UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata"][random.usize(..4)];
+        let lateness_ms = [2 * HOUR, 6 * HOUR, 24 * HOUR][random.usize(..3)];
+        let rules = Rules { zone: zone.to_owned(), lateness_ms, skew_ms: 5 * MINUTE };
+        let (session_text, sessions) = session_rules(random);
+        let mut configuration = format!(
+            "[app.s]\ntime_zone = \"{zone}\"\n[time]\nlateness = \"{} h\"\n[session]\n{session_text}",
+            lateness_ms / HOUR
+        );
+        let mut funnels = Vec::new();
+        for number in 0..3 {
+            let (text, funnel) = funnel(random);
+            configuration += &format!("[[funnel]]\nname = \"f{number}\"\n{text}");
+            funnels.push(funnel);
+        }
+        let partitions = random.i32(1..=3);
+        Case { configuration, rules, sessions, funnels, records: records(random, partitions, lateness_ms), partitions }
+    }
+}
+
+fn session_rules(random: &mut Rng) -> (String, SessionRules) {
+    let mut rules = SessionRules { gap_inclusive: random.bool(), ..SessionRules::default() };
+    let mut text = format!("gap_inclusive = {}\n", rules.gap_inclusive);
+    if random.u8(..4) == 0 {
+        rules.max_length_ms = Some(HOUR);
+        text += "max_length = \"1 h\"\n";
+    }
+    if random.u8(..4) == 0 {
+        rules.cut_at_midnight = true;
+        text += "cut_at_midnight = true\n";
+    }
+    if random.u8(..4) == 0 {
+        rules.ignore = vec!["h".to_owned()];
+        text += "ignore = [\"h\"]\n";
+    }
+    if random.u8(..4) == 0 {
+        rules.client_ids = true;
+        text += "id = \"client\"\n";
+    }
+    (text, rules)
+}
+
+fn funnel(random: &mut Rng) -> (String, Funnel) {
+    let order = [Order::InOrder, Order::Strict, Order::Any][random.usize(..3)];
+    let within_ms = [Some(HOUR), Some(3 * HOUR), None][random.usize(..3)];
+    let by_platform = random.bool();
+    let by_step = [ByStep::First, ByStep::First, ByStep::Last, ByStep::Every, ByStep::Number(2)][random.usize(..5)];
+    // Where an event could do one step or another, which of them it does is seen in slices of later
+    // steps alone; nothing says which. There the steps are of different events.
+    let is_plain = by_platform && by_step != ByStep::First;
+    let mut names = ["a", "b", "c"];
+    random.shuffle(&mut names);
+    let count = if is_plain { random.usize(2..=3) } else { random.usize(2..=4) };
+    let mut funnel = Funnel {
+        steps: Vec::new(),
+        within_ms,
+        order,
+        ignore: Vec::new(),
+        exclude: Vec::new(),
+        by_platform,
+        by_step,
+    };
+    let mut steps = Vec::new();
+    for place in 0..count {
+        let events: Vec<String> = match random.u8(..8) {
+            _ if is_plain => vec![names[place].to_owned()],
+            0 => vec!["a".to_owned(), "b".to_owned()],
+            1 => vec!["*".to_owned()],
+            _ => vec![["a", "b", "c"][random.usize(..3)].to_owned()],
+        };
+        let optional = order != Order::Any && place > 0 && random.u8(..6) == 0;
+        let first_time = random.u8(..8) == 0;
+        steps.push(format!(
+            "{{ event = [{}], optional = {optional}, first_time = {first_time} }}",
+            events.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+        ));
+        funnel.steps.push(Step { events, optional, first_time });
+    }
+    let mut text = format!("steps = [{}]\n", steps.join(", "));
+    text += &match within_ms {
+        Some(ms) => format!("within = \"{} h\"\n", ms / HOUR),
+        None => "within = \"session\"\n".to_owned(),
+    };
+    text += match order {
+        Order::InOrder => "",
+        Order::Strict => "order = \"strict\"\n",
+        Order::Any => "order = \"any\"\n",
+    };
+    if order == Order::Strict && random.bool() {
+        funnel.ignore = vec!["h".to_owned()];
+        text += "ignore = [\"h\"]\n";
+    }
+    if random.u8(..3) == 0 {
+        let after = random.usize(1..count);
+        let before = random.usize(after + 1..=count);
+        funnel.exclude.push(Exclude { event: "x".to_owned(), after, before });
+        text += &format!("exclude = [{{ event = \"x\", after = {after}, before = {before} }}]\n");
+    }
+    if funnel.by_platform {
+        text += "by = [\"platform\"]\n";
+    }
+    text += &match funnel.by_step {
+        ByStep::First => String::new(),
+        ByStep::Last => "by_step = \"last\"\n".to_owned(),
+        ByStep::Every => "by_step = \"every\"\n".to_owned(),
+        ByStep::Number(step) => format!("by_step = {step}\n"),
+    };
+    (text, funnel)
+}
+
+/// A few users who do a lot within hours, often at the same instant; out of order, some too late,
+/// some twice, some broken, some with a clock that is ahead.
+fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
+    let users = random.u32(1..=4);
+    let mut records = Vec::new();
+    let mut offsets = vec![0; partitions as usize];
+    let mut now = START;
+    for number in 0..random.u32(20..90) {
+        now += random.i64(0..8) * random.i64(0..6) * MINUTE;
+        let late = match random.u8(..20) {
+            0..5 => random.i64(0..3 * HOUR) / (5 * MINUTE) * (5 * MINUTE),
+            5 => lateness_ms + random.i64(0..HOUR),
+            _ => 0,
+        };
+        let time = if random.u8(..40) == 0 { now + HOUR } else { now - late };
+        let user = random.u32(..users);
+        let mut payload = format!(
+            r#"{{"app":"s","event":"{}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
+            ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)],
+            if random.u8(..15) == 0 { random.u32(..=number) } else { number },
+            ["ios", "web", ""][random.usize(..3)],
+            ["ads", "mail"][random.usize(..2)],
+            ["", "", "s1", "s2"][random.usize(..4)],
+        );
+        if random.u8(..30) == 0 {
+            payload.truncate(20);
+        }
+        let partition = (user as i32) % partitions;
+        let offset = &mut offsets[partition as usize];
+        records.push(Record { partition, offset: *offset, timestamp: Some(now), payload: payload.into_bytes() });
+        // Offsets leave gaps: compaction, transaction markers.
+        *offset += if random.u8(..20) == 0 { 2 } else { 1 };
+    }
+    records
+}

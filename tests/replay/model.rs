@@ -1,0 +1,181 @@
+//! A model of what ClickHouse keeps: the newest version of each key, the union of each set. Keys and
+//! engines are read off the SQL files.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cambium_engine::{Rows, TableRows};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    Number(i128),
+    Text(String),
+    Map(Vec<(String, String)>),
+    List(Vec<i128>),
+}
+
+pub type Row = BTreeMap<&'static str, Value>;
+
+pub fn number(row: &Row, column: &str) -> i128 {
+    match &row[column] {
+        Value::Number(number) => *number,
+        other => panic!("{column} is {other:?}"),
+    }
+}
+
+pub fn text(row: &Row, column: &str) -> String {
+    match &row[column] {
+        Value::Text(text) => text.clone(),
+        other => panic!("{column} is {other:?}"),
+    }
+}
+
+#[derive(Clone)]
+enum Keeping {
+    Newest { key: Vec<String>, versioned: bool },
+    Union,
+}
+
+#[derive(Default)]
+pub struct Model {
+    keeping: BTreeMap<String, Keeping>,
+    newest: BTreeMap<(String, Vec<Value>), (i128, Row)>,
+    unions: BTreeMap<String, BTreeSet<Row>>,
+    /// Sessions that ceased to exist, and funnel results that lost a step.
+    pub sessions_gone: usize,
+    pub steps_undone: usize,
+}
+
+impl Model {
+    pub fn new() -> Model {
+        let mut model = Model::default();
+        for (_, statement) in cambium_clickhouse::statements(None) {
+            let Some(rest) = statement.strip_prefix("CREATE TABLE IF NOT EXISTS ") else { continue };
+            let name = rest.split_whitespace().next().unwrap().to_owned();
+            let engine = line_after(&statement, "ENGINE = ");
+            let keeping = if engine.starts_with("Replacing") {
+                let key = line_after(&statement, "ORDER BY ");
+                let key = key.trim_matches(['(', ')', ';']).split(", ").map(str::to_owned).collect();
+                Keeping::Newest { key, versioned: engine.contains("version") }
+            } else {
+                Keeping::Union
+            };
+            model.keeping.insert(name, keeping);
+        }
+        model
+    }
+
+    pub fn insert(&mut self, rows: &Rows) {
+        for table in &rows.tables {
+            for row in decode(table) {
+                self.put(table.table.name, row);
+            }
+        }
+    }
+
+    fn put(&mut self, table: &str, row: Row) {
+        match self.keeping.get(table).unwrap_or_else(|| panic!("no table {table}")).clone() {
+            Keeping::Union => {
+                self.unions.entry(table.to_owned()).or_default().insert(row);
+            }
+            Keeping::Newest { key, versioned } => {
+                let key = key.iter().map(|column| row[column.as_str()].clone()).collect();
+                let version = if versioned { number(&row, "version") } else { 0 };
+                let known = self.newest.get(&(table.to_owned(), key)).cloned();
+                if let Some((newest, before)) = &known {
+                    if *newest > version {
+                        return;
+                    }
+                    self.note_loss(table, before, &row);
+                }
+                let key = key_of(self.keeping.get(table), &row);
+                self.newest.insert((table.to_owned(), key), (version, row));
+            }
+        }
+    }
+
+    fn note_loss(&mut self, table: &str, before: &Row, after: &Row) {
+        if table == "session_rows" && number(after, "deleted") == 1 && number(before, "deleted") == 0 {
+            self.sessions_gone += 1;
+        }
+        if table == "funnel_rows" && number(before, "steps") & !number(after, "steps") != 0 {
+            self.steps_undone += 1;
+        }
+    }
+
+    /// The rows that a view would see: newest, not deleted.
+    pub fn rows(&self, table: &str) -> Vec<&Row> {
+        let versioned = self.newest.iter().filter(|((name, _), _)| name == table).map(|(_, (_, row))| row);
+        let shown = versioned.filter(|row| row.get("deleted").is_none_or(|deleted| *deleted == Value::Number(0)));
+        shown.chain(self.unions.get(table).into_iter().flatten()).collect()
+    }
+}
+
+fn key_of(keeping: Option<&Keeping>, row: &Row) -> Vec<Value> {
+    match keeping {
+        Some(Keeping::Newest { key, .. }) => key.iter().map(|column| row[column.as_str()].clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn line_after<'s>(statement: &'s str, start: &str) -> &'s str {
+    statement.lines().find_map(|line| line.strip_prefix(start)).unwrap_or("")
+}
+
+fn decode(table: &TableRows) -> Vec<Row> {
+    let mut bytes = table.bytes.as_slice();
+    let mut rows = Vec::new();
+    while !bytes.is_empty() {
+        rows.push(table.table.columns.iter().map(|(name, kind)| (*name, value(&mut bytes, kind))).collect());
+    }
+    assert_eq!(rows.len(), table.rows, "{}", table.table.name);
+    rows
+}
+
+fn value(bytes: &mut &[u8], kind: &str) -> Value {
+    if let Some(inner) = kind.strip_prefix("Array(") {
+        let length = length(bytes);
+        let inner = inner.strip_suffix(')').unwrap();
+        return Value::List((0..length).map(|_| integer(bytes, inner)).collect());
+    }
+    if kind.starts_with("Map(") {
+        let length = length(bytes);
+        return Value::Map((0..length).map(|_| (string(bytes), string(bytes))).collect());
+    }
+    if kind.contains("String") { Value::Text(string(bytes)) } else { Value::Number(integer(bytes, kind)) }
+}
+
+fn integer(bytes: &mut &[u8], kind: &str) -> i128 {
+    let (size, signed) = match kind {
+        "UInt8" => (1, false),
+        "Date" => (2, false),
+        "UInt32" | "DateTime('UTC')" => (4, false),
+        "Int32" => (4, true),
+        "UInt64" => (8, false),
+        "Int64" | "DateTime64(3, 'UTC')" => (8, true),
+        other => panic!("no type {other}"),
+    };
+    let (head, rest) = bytes.split_at(size);
+    *bytes = rest;
+    let unsigned = head.iter().rev().fold(0i128, |value, byte| (value << 8) | i128::from(*byte));
+    if signed && unsigned >> (8 * size - 1) != 0 { unsigned - (1 << (8 * size)) } else { unsigned }
+}
+
+fn length(bytes: &mut &[u8]) -> usize {
+    let (mut value, mut shift) = (0, 0);
+    loop {
+        let byte = bytes[0];
+        *bytes = &bytes[1..];
+        value |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            return value;
+        }
+    }
+}
+
+fn string(bytes: &mut &[u8]) -> String {
+    let length = length(bytes);
+    let (head, rest) = bytes.split_at(length);
+    *bytes = rest;
+    String::from_utf8(head.to_vec()).unwrap()
+}

@@ -1,0 +1,316 @@
+//! The property: whatever happened on the way, the views are the naive truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use cambium::Processors;
+use cambium::config::Config;
+use cambium_engine::{Capture, HashKey, Partition, Rows, Setup, Topic};
+use cambium_event::Record;
+use cambium_simulate::funnel::Reached;
+use cambium_simulate::sessions::sessions;
+use cambium_simulate::{Account, Truth};
+use fastrand::Rng;
+
+use super::case::{Case, MINUTE};
+use super::model::{Model, number, text};
+
+const CASES: u64 = 1000;
+
+/// What the cases reached; each in at least 5 % of them.
+#[derive(Debug, Default)]
+struct Seen {
+    late_events_that_join_sessions: usize,
+    late_events_that_undo_a_try: usize,
+    crashes: usize,
+    second_owners: usize,
+}
+
+#[test]
+fn views_are_the_naive_truth() {
+    let mut seen = Seen::default();
+    for seed in 0..CASES {
+        // A panic names its seed: run that one alone by setting `CAMBIUM_SEED`.
+        let seed = std::env::var("CAMBIUM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
+        let outcome = std::panic::catch_unwind(|| {
+            let mut seen = Seen::default();
+            run(seed, &mut seen);
+            seen
+        });
+        match outcome {
+            Ok(one) => seen.add(&one),
+            Err(_) => panic!("seed {seed} failed: CAMBIUM_SEED={seed} cargo test -p cambium-tests views_are"),
+        }
+    }
+    println!("{seen:?} in {CASES} cases");
+    let least = CASES as usize / 20;
+    for (what, count) in [
+        ("late events that join sessions", seen.late_events_that_join_sessions),
+        ("late events that undo a try", seen.late_events_that_undo_a_try),
+        ("crashes", seen.crashes),
+        ("second owners", seen.second_owners),
+    ] {
+        assert!(count >= least, "{what}: in {count} of {CASES} cases only");
+    }
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        self.late_events_that_join_sessions += other.late_events_that_join_sessions.min(1);
+        self.late_events_that_undo_a_try += other.late_events_that_undo_a_try.min(1);
+        self.crashes += other.crashes.min(1);
+        self.second_owners += other.second_owners.min(1);
+    }
+}
+
+fn run(seed: u64, seen: &mut Seen) {
+    let mut random = Rng::with_seed(seed);
+    let case = Case::new(&mut random);
+    let setup = Config::parse(&case.configuration, PathBuf::new())
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", case.configuration))
+        .setup;
+    let mut model = Model::new();
+    let mut accounts = BTreeMap::new();
+    for partition in 0..case.partitions {
+        let records: Vec<_> = case.records.iter().filter(|record| record.partition == partition).cloned().collect();
+        let log = Log { topic: Topic { name: "t".to_owned(), partition }, records, setup: setup.clone() };
+        accounts.insert(partition, log.live(&mut random, &mut model, seen));
+    }
+    seen.late_events_that_join_sessions = model.sessions_gone;
+    seen.late_events_that_undo_a_try = model.steps_undone;
+    check(&case, &model, &accounts);
+}
+
+/// A published state: what a restart may begin from.
+#[derive(Clone, Default)]
+struct Published {
+    position: i64,
+    head: Vec<u8>,
+    users: BTreeMap<(u32, u64), Vec<u8>>,
+}
+
+struct Log {
+    topic: Topic,
+    records: Vec<cambium_simulate::Record>,
+    setup: Setup,
+}
+
+impl Log {
+    fn begin(&self, from: &Published) -> Partition<Processors> {
+        if from.head.is_empty() {
+            return Partition::new(self.topic.clone(), 0, 0, self.setup.clone(), HashKey::default()).unwrap();
+        }
+        let users = from.users.iter().map(|((app, user), state)| (*app, *user, state.clone().into_boxed_slice()));
+        Partition::restore(&from.head, users, HashKey::default()).unwrap()
+    }
+
+    fn apply(&self, partition: &mut Partition<Processors>, count: usize) {
+        let position = partition.position();
+        for record in self.records.iter().filter(|record| record.offset >= position).take(count) {
+            partition
+                .apply(&Record {
+                    offset: record.offset,
+                    timestamp: record.timestamp,
+                    payload: Some(&record.payload),
+                    ..Record::default()
+                })
+                .unwrap();
+        }
+    }
+
+    /// Lives through the log with flushes, snapshots, crashes and second owners in any order.
+    fn live(&self, random: &mut Rng, model: &mut Model, seen: &mut Seen) -> Account {
+        let mut published = vec![Published::default()];
+        let mut base = Published::default();
+        let mut owner = self.begin(&base);
+        let mut crashes_left = 4;
+        let mut late_rows: Vec<Rows> = Vec::new();
+        let end = self.records.last().map_or(0, |record| record.offset + 1);
+        while owner.position() < end {
+            let step = random.usize(1..12);
+            self.apply(&mut owner, step);
+            match random.u8(..8) {
+                0..3 => model.insert(&owner.flush().unwrap()),
+                3..5 => {
+                    let rows = owner.flush().unwrap();
+                    let capture = owner.capture().unwrap();
+                    // Published only when the rows are there (rule 3); a crash may come before.
+                    if random.u8(..4) > 0 {
+                        model.insert(&rows);
+                        base = merge(&base, capture);
+                        published.push(base.clone());
+                    } else {
+                        if random.bool() {
+                            model.insert(&rows);
+                        }
+                        seen.crashes += 1;
+                        base = published[random.usize(..published.len())].clone();
+                        owner = self.begin(&base);
+                    }
+                }
+                5 if crashes_left > 0 => {
+                    crashes_left -= 1;
+                    seen.crashes += 1;
+                    base = published[random.usize(..published.len())].clone();
+                    owner = self.begin(&base);
+                }
+                6 => {
+                    seen.second_owners += 1;
+                    let mut other = self.begin(&published[random.usize(..published.len())]);
+                    for _ in 0..random.u8(1..4) {
+                        self.apply(&mut other, random.usize(1..20));
+                        late_rows.push(other.flush().unwrap());
+                    }
+                }
+                _ => {}
+            }
+            // What a second owner wrote may arrive at any time, in any order.
+            while !late_rows.is_empty() && random.bool() {
+                model.insert(&late_rows.swap_remove(random.usize(..late_rows.len())));
+            }
+        }
+        model.insert(&owner.flush().unwrap());
+        late_rows.iter().for_each(|rows| model.insert(rows));
+        let account = owner.account();
+        assert_eq!(account.read, account.accepted + account.duplicate + account.late + account.rejected + account.dropped);
+        Account {
+            read: account.read,
+            accepted: account.accepted,
+            duplicate: account.duplicate,
+            late: account.late,
+            rejected: account.rejected,
+            ahead: account.ahead,
+        }
+    }
+}
+
+fn merge(base: &Published, capture: Capture) -> Published {
+    let mut merged = Published { position: capture.position, head: capture.head, users: base.users.clone() };
+    for (app, user, state) in capture.users {
+        match state {
+            Some(state) => merged.users.insert((app, user), state),
+            None => merged.users.remove(&(app, user)),
+        };
+    }
+    assert!(merged.position >= base.position);
+    merged
+}
+
+fn check(case: &Case, model: &Model, accounts: &BTreeMap<i32, Account>) {
+    let truth = Truth::new(&case.records, &case.rules);
+    for (partition, account) in accounts {
+        assert_eq!(*account, truth.accounts.get(partition).copied().unwrap_or_default(), "partition {partition}");
+    }
+    check_counts(&truth, model);
+    check_uniques(&truth, model);
+    check_rolling(&truth, model);
+    check_sessions(case, &truth, model);
+    check_funnels(case, &truth, model);
+}
+
+fn check_counts(truth: &Truth, model: &Model) {
+    let key = |row| {
+        let minute = number(row, "bucket") as i64 * 1000;
+        (text(row, "app"), text(row, "event"), minute, text(row, "platform"), text(row, "channel"))
+    };
+    let mut found: BTreeMap<_, (u64, BTreeSet<u64>)> = BTreeMap::new();
+    for row in model.rows("count_rows") {
+        found.entry(key(row)).or_default().0 += number(row, "events") as u64;
+    }
+    for row in model.rows("count_members") {
+        found.entry(key(row)).or_default().1.insert(number(row, "user") as u64);
+    }
+    assert_eq!(found, truth.event_counts());
+}
+
+fn check_uniques(truth: &Truth, model: &Model) {
+    let mut found: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
+    for row in model.rows("unique_members").into_iter().filter(|row| text(row, "grain") == "day") {
+        let day = number(row, "day") as i32;
+        found.entry((text(row, "app"), day)).or_default().insert(number(row, "user") as u64);
+    }
+    assert_eq!(found, truth.daily_users());
+}
+
+/// As of the end of each partition's log; each user is on one partition.
+fn check_rolling(truth: &Truth, model: &Model) {
+    let Some(latest) = truth.watermarks.values().max() else { return };
+    for (slices, slice_ms, lengths) in [("minute", MINUTE, [5, 30, 60]), ("quarter", 15 * MINUTE, [1, 40, 96])] {
+        let running = latest.div_euclid(slice_ms);
+        let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
+        for row in model.rows("rolling_rows") {
+            if text(row, "slices") != slices || !text(row, "dimension").is_empty() {
+                continue;
+            }
+            let super::model::Value::List(users) = &row["users"] else { panic!("users is no list") };
+            let one = newest.entry(number(row, "origin")).or_default();
+            if one.0 <= number(row, "slice") as i64 {
+                *one = (number(row, "slice") as i64, users.clone());
+            }
+        }
+        for length in lengths {
+            let users: i128 = newest
+                .values()
+                .map(|(slice, users)| users.iter().take((length - (running - slice)).max(0) as usize).sum::<i128>())
+                .sum();
+            assert_eq!(users as usize, truth.rolling_users("s", *latest, slice_ms, length), "{length} of {slices}");
+        }
+    }
+}
+
+fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
+    type Key = (String, u64, i64, i64, u64, Vec<String>);
+    let mut expected: Vec<Key> = Vec::new();
+    for ((app, user), events) in truth.by_user() {
+        for session in sessions(&events, &case.sessions, &|time| truth.day(time)) {
+            let dimensions = (0..5).map(|place| {
+                let values = session.events.iter().map(|event| events[*event].dimensions[place].clone());
+                values.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
+            });
+            let count = session.events.len() as u64;
+            expected.push((app.clone(), user, session.start, session.end, count, dimensions.collect()));
+        }
+    }
+    let mut found: Vec<Key> = Vec::new();
+    for row in model.rows("session_rows") {
+        let dimensions = ["platform", "app_version", "channel", "campaign", "country"].map(|name| text(row, name));
+        found.push((
+            text(row, "app"),
+            number(row, "user") as u64,
+            number(row, "started_at") as i64,
+            number(row, "ended_at") as i64,
+            number(row, "events") as u64,
+            dimensions.to_vec(),
+        ));
+    }
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
+    let names: BTreeMap<i128, String> =
+        model.rows("definition_rows").into_iter().map(|row| (number(row, "id"), text(row, "name"))).collect();
+    let users = truth.by_user();
+    for (place, funnel) in case.funnels.iter().enumerate() {
+        let name = format!("f{place}");
+        let mut expected = Reached::new();
+        for ((_, user), events) in &users {
+            let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
+            funnel.add(*user, events, &sessions, &|time| truth.day(time), &mut expected);
+        }
+        let mut found = Reached::new();
+        for row in model.rows("funnel_members").into_iter().filter(|row| names[&number(row, "definition")] == name) {
+            let key = (number(row, "day") as i32, Some(text(row, "platform")), number(row, "step") as usize);
+            found.entry(key).or_default().insert(number(row, "user") as u64);
+        }
+        for row in model.rows("funnel_rows").into_iter().filter(|row| names[&number(row, "definition")] == name) {
+            let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
+            for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
+                let key = (number(row, "day") as i32, slice.clone(), step + 1);
+                found.entry(key).or_default().insert(number(row, "user") as u64);
+            }
+        }
+        assert_eq!(found, expected, "{funnel:?}");
+    }
+}

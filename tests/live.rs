@@ -1,1 +1,74 @@
-//! Against a real Kafka and the real ClickHouse engine.
+//! Against a real Kafka and the real ClickHouse engine. Each test starts what it needs on free ports
+//! and takes it down; one that cannot start its server fails.
+
+mod clickhouse;
+mod faults;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use cambium_clickhouse::Client;
+use cambium_clickhouse::embedded::Child as Engine;
+
+/// The program, built once a run of the tests, as they were built.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+        build.args(["build", "--package", "cambium", "--bin", "cambium", "--message-format", "json"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let output = build.stderr(Stdio::inherit()).output().expect("cargo runs");
+        assert!(output.status.success(), "the program does not build");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let executable = lines.lines().filter_map(|line| {
+            let message: serde_json::Value = serde_json::from_str(line).ok()?;
+            message["executable"].as_str().map(PathBuf::from)
+        });
+        executable.last().expect("cargo names the program")
+    })
+}
+
+/// A process that is killed when the test is over, however it ends.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Process {
+        Process(command.stdin(Stdio::null()).spawn().expect("the program starts"))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end(mut self) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.0.wait().unwrap().success(), "the program did not end in order");
+    }
+
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn engine(data: &Path) -> Engine {
+    Engine::start(program(), data).expect("the embedded ClickHouse starts")
+}
+
+pub fn client(url: &str) -> Client {
+    Client::new(url, "default", None, "cambium")
+}
+
+/// The only number that a query answers.
+pub async fn number(client: &Client, query: &str) -> anyhow::Result<i64> {
+    let answer = String::from_utf8(client.fetch(query, "TSV").await?)?;
+    Ok(answer.trim().parse()?)
+}

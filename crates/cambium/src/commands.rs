@@ -1,6 +1,7 @@
 //! The commands of the command line, a file each.
 
 pub mod clickhouse;
+pub mod demo;
 pub mod query;
 pub mod replay;
 pub mod run;

@@ -16,6 +16,7 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(commands::demo::Arguments),
     Run(commands::run::Arguments),
     Replay(commands::replay::Arguments),
     Query(commands::query::Arguments),
@@ -44,6 +45,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command {
+            Command::Demo(arguments) => commands::demo::run(arguments).await,
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Replay(arguments) => commands::replay::run(arguments).await,
             Command::Query(arguments) => commands::query::run(arguments).await,

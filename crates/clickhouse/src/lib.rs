@@ -5,6 +5,7 @@ mod reader;
 mod schema;
 mod writer;
 
+pub use clickhouse::error::Error as ClientError;
 pub use reader::Client;
 pub use schema::{migrate, statements};
 pub use writer::{Batch, Writer, WriterStatus};

@@ -1,10 +1,13 @@
 //! Kafka: the consumer group that gives each partition to one owner, producing, and a broker of one's own.
 
+mod in_process;
 mod local;
 mod producer;
+mod read;
 mod source;
 
+pub use in_process::InProcess;
 pub use local::LocalKafka;
 pub use producer::{Producer, create_topic};
-pub use rdkafka::mocking::MockCluster;
+pub use read::read_all;
 pub use source::{Assigner, Settings, Source, Worker};

@@ -56,15 +56,15 @@ enum Rebalance {
 #[derive(Default)]
 struct Group {
     rebalances: Mutex<VecDeque<Rebalance>>,
-    error: Mutex<Option<String>>,
 }
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!("Kafka: {error}: {reason}");
-        if let Ok(mut last) = self.error.lock() {
-            *last = Some(format!("{error}: {reason}"));
+        // The end of a partition is told here too, though it is none.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
         }
+        tracing::warn!("Kafka: {error}: {reason}");
     }
 }
 

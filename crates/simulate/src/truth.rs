@@ -50,6 +50,13 @@ pub struct Account {
     pub ahead: u64,
 }
 
+/// The accepted events of a partition, and the newest time of each message id among them.
+#[derive(Default)]
+struct Accepted {
+    events: Vec<Event>,
+    messages: BTreeMap<(String, u64, String), i64>,
+}
+
 /// Everything that is true of some records.
 pub struct Truth {
     /// In the order of time, then of the log.
@@ -70,17 +77,17 @@ impl Truth {
             watermarks: BTreeMap::new(),
             zone: TimeZone::get(&rules.zone).unwrap_or(TimeZone::UTC),
         };
-        let mut accepted: BTreeMap<i32, Vec<Event>> = BTreeMap::new();
+        let mut accepted: BTreeMap<i32, Accepted> = BTreeMap::new();
         for record in records {
             let before = accepted.entry(record.partition).or_default();
             truth.judge(record, rules, before);
         }
-        truth.events = accepted.into_values().flatten().collect();
+        truth.events = accepted.into_values().flat_map(|accepted| accepted.events).collect();
         truth.events.sort_by_key(|event| event.time);
         truth
     }
 
-    fn judge(&mut self, record: &Record, rules: &Rules, accepted: &mut Vec<Event>) {
+    fn judge(&mut self, record: &Record, rules: &Rules, accepted: &mut Accepted) {
         let account = self.accounts.entry(record.partition).or_default();
         account.read += 1;
         let Some(mut event) = parse(&record.payload) else {
@@ -96,18 +103,18 @@ impl Truth {
         let watermark = self.watermarks.get(&record.partition).copied();
         let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
         self.watermarks.insert(record.partition, watermark.map_or(event.time, |known| known.max(event.time)));
-        let is_duplicate = !event.message_id.is_empty()
-            && accepted.iter().any(|known| {
-                (&known.app, known.user, &known.message_id) == (&event.app, event.user, &event.message_id)
-                    && known.time >= cutoff
-            });
+        let message = (event.app.clone(), event.user, event.message_id.clone());
+        let is_duplicate =
+            !event.message_id.is_empty() && accepted.messages.get(&message).is_some_and(|time| *time >= cutoff);
         if event.time < cutoff {
             account.late += 1;
         } else if is_duplicate {
             account.duplicate += 1;
         } else {
             account.accepted += 1;
-            accepted.push(event);
+            let newest = accepted.messages.entry(message).or_insert(event.time);
+            *newest = event.time.max(*newest);
+            accepted.events.push(event);
         }
     }
 

@@ -9,7 +9,7 @@ use cambium_clickhouse::Writer;
 use cambium_engine::Topic;
 use cambium_event::Record;
 use cambium_kafka::{Assigner, Settings, Source, Worker};
-use cambium_pipeline::{Log, Owner, Rhythm, Start, start};
+use cambium_pipeline::{Log, Owner, Rhythm, Start, StartError, start};
 use cambium_snapshots::Store;
 use clap::Args;
 
@@ -32,7 +32,15 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
-    let warehouse = Warehouse::open_for_writing(&config, &arguments.place.data).await?;
+    let warehouse = loop {
+        match Warehouse::open_for_writing(&config, &arguments.place.data).await {
+            Err(error) if is_away(&error) => {
+                tracing::warn!("{error:#}; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            opened => break opened?,
+        }
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let watched = stop.clone();
     tokio::spawn(async move {
@@ -82,6 +90,19 @@ pub async fn consume(
     tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await.context("consuming ended")?
 }
 
+/// Between two tries to reach ClickHouse at a start.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Whether ClickHouse could not be reached, as against having said no.
+fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref::<cambium_clickhouse::ClientError>(),
+            Some(cambium_clickhouse::ClientError::Network(_) | cambium_clickhouse::ClientError::TimedOut)
+        )
+    })
+}
+
 /// Makes the owners of partitions as they are assigned.
 struct Owners {
     start: Start,
@@ -99,8 +120,18 @@ impl Assigner for Owners {
             _ => earliest,
         };
         let with = Start { topic: Topic { name: topic.to_owned(), partition }, ..self.start.clone() };
-        let owner = self.runtime.block_on(start(with, Log { earliest, end, first }))?;
-        Ok(PartitionWorker { owner })
+        let log = Log { earliest, end, first };
+        loop {
+            match self.runtime.block_on(start(with.clone(), log)) {
+                Ok(owner) => return Ok(PartitionWorker { owner }),
+                // What only a person can decide ends the program; a server that is away comes back.
+                Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{error:#}; trying again");
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
     }
 }
 

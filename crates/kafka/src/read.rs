@@ -1,0 +1,44 @@
+//! Reading a topic from its beginning to its present end, without a group.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+/// Partition, offset, Kafka timestamp, value.
+pub type RawRecord = (i32, i64, Option<i64>, Vec<u8>);
+
+/// All records that a topic holds now, in the order in which they come. For topics that fit in memory.
+pub fn read_all(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<RawRecord>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "cambium-read")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .context("cannot make a Kafka client")?;
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning).context("an offset is not valid")?;
+    }
+    consumer.assign(&list).with_context(|| format!("cannot read topic {topic}"))?;
+    let mut records = Vec::new();
+    let mut ended = 0;
+    while ended < partitions {
+        match consumer.poll(Duration::from_secs(30)) {
+            None => anyhow::bail!("{brokers} sent nothing of topic {topic} for 30 s"),
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => return Err(error).with_context(|| format!("cannot read topic {topic}")),
+            Some(Ok(message)) => records.push((
+                message.partition(),
+                message.offset(),
+                message.timestamp().to_millis(),
+                message.payload().unwrap_or_default().to_vec(),
+            )),
+        }
+    }
+    Ok(records)
+}

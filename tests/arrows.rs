@@ -18,8 +18,17 @@ const ARROWS: [(&str, &[&str]); 12] = [
     (
         "cambium",
         &[
-            "event", "engine", "counts", "uniques", "sessions", "funnels", "kafka", "clickhouse", "snapshots",
-            "pipeline", "simulate",
+            "event",
+            "engine",
+            "counts",
+            "uniques",
+            "sessions",
+            "funnels",
+            "kafka",
+            "clickhouse",
+            "snapshots",
+            "pipeline",
+            "simulate",
         ],
     ),
 ];
@@ -27,19 +36,29 @@ const ARROWS: [(&str, &[&str]); 12] = [
 #[test]
 fn arrows_go_one_way() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
-    let mut found: Vec<String> =
-        std::fs::read_dir(&crates).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+    let mut found: Vec<String> = std::fs::read_dir(&crates)
+        .unwrap()
+        .map(|one| one.unwrap().file_name().into_string().unwrap())
+        .collect();
     found.sort();
     let mut known = ARROWS.map(|(name, _)| name.to_owned());
     known.sort();
-    assert_eq!(found, known, "a crate is added or gone: say here what it may depend on");
+    assert_eq!(
+        found, known,
+        "a crate is added or gone: say here what it may depend on"
+    );
     for (name, allowed) in ARROWS {
         let text = std::fs::read_to_string(crates.join(name).join("Cargo.toml")).unwrap();
         let manifest: toml::Table = text.parse().unwrap();
         for section in ["dependencies", "build-dependencies"] {
-            let Some(dependencies) = manifest.get(section).and_then(|one| one.as_table()) else { continue };
+            let Some(dependencies) = manifest.get(section).and_then(|one| one.as_table()) else {
+                continue;
+            };
             for dependency in dependencies.keys().filter_map(|one| one.strip_prefix("cambium-")) {
-                assert!(allowed.contains(&dependency), "{name} must not depend on {dependency}");
+                assert!(
+                    allowed.contains(&dependency),
+                    "{name} must not depend on {dependency}"
+                );
             }
         }
     }

@@ -16,18 +16,26 @@ pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let mut build = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-        build.args(["build", "--package", "cambium", "--bin", "cambium", "--message-format", "json"]);
+        build.args([
+            "build",
+            "--package",
+            "cambium",
+            "--bin",
+            "cambium",
+            "--message-format",
+            "json",
+        ]);
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
         let output = build.stderr(Stdio::inherit()).output().expect("cargo runs");
         assert!(output.status.success(), "the program does not build");
         let lines = String::from_utf8(output.stdout).unwrap();
-        let executable = lines.lines().filter_map(|line| {
+        let mut executables = lines.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             message["executable"].as_str().map(PathBuf::from)
         });
-        executable.last().expect("cargo names the program")
+        executables.next_back().expect("cargo names the program")
     })
 }
 
@@ -42,8 +50,15 @@ impl Process {
     /// Asks it to end, and waits until it has.
     pub fn end(mut self) {
         let id = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        assert!(self.0.wait().unwrap().success(), "the program did not end in order");
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let status = self.0.wait().unwrap();
+        assert!(status.success(), "the program did not end in order: {status}");
     }
 
     pub fn kill(mut self) {

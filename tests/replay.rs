@@ -1,5 +1,6 @@
 //! The same rows, whatever the order, the batches, the flushes, the crashes and the owners.
 
+mod against_engine;
 mod case;
 mod model;
 mod property;

@@ -16,12 +16,25 @@ fn clickhouses_own_javascript_client_works() {
     for name in ["package.json", "package-lock.json", "test.mjs"] {
         std::fs::copy(source.join(name), scratch.path().join(name)).unwrap();
     }
-    let install = Command::new("npm").args(["ci", "--silent"]).current_dir(scratch.path()).status();
-    assert!(install.expect("npm runs").success(), "npm could not install @clickhouse/client");
+    let install = Command::new("npm")
+        .args(["ci", "--silent"])
+        .current_dir(scratch.path())
+        .status();
+    assert!(
+        install.expect("npm runs").success(),
+        "npm could not install @clickhouse/client"
+    );
     for mode in ["plain", "compressed"] {
-        let node = Command::new("node").args(["test.mjs", engine.url(), mode]).current_dir(scratch.path()).output();
+        let node = Command::new("node")
+            .args(["test.mjs", engine.url(), mode])
+            .current_dir(scratch.path())
+            .output();
         let output = node.expect("node runs");
-        assert!(output.status.success(), "{mode}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{mode}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -33,10 +46,25 @@ async fn what_was_inserted_survives_a_kill() {
     let asked = client(before.url());
     asked.execute("CREATE DATABASE kept").await.unwrap_err();
     let default = cambium_clickhouse::Client::new(before.url(), "default", None, "default");
-    default.execute("CREATE TABLE kept (id UInt64) ENGINE = MergeTree ORDER BY id").await.unwrap();
-    default.execute("INSERT INTO kept SELECT number FROM numbers(1000)").await.unwrap();
-    default.execute("INSERT INTO kept VALUES (1000), (1001)").await.unwrap();
-    assert!(Command::new("kill").args(["-KILL", &id]).status().unwrap().success());
+    default
+        .execute("CREATE TABLE kept (id UInt64) ENGINE = MergeTree ORDER BY id")
+        .await
+        .unwrap();
+    default
+        .execute("INSERT INTO kept SELECT number FROM numbers(1000)")
+        .await
+        .unwrap();
+    default
+        .execute("INSERT INTO kept VALUES (1000), (1001)")
+        .await
+        .unwrap();
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
     drop(before);
     let after = engine(data.path());
     let default = cambium_clickhouse::Client::new(after.url(), "default", None, "default");
@@ -57,7 +85,10 @@ fn request(url: &str, target: &str, head: &str, body: &[u8]) -> (String, Vec<u8>
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).unwrap();
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    (String::from_utf8(answer[..end].to_vec()).unwrap(), answer[end + 4..].to_vec())
+    (
+        String::from_utf8(answer[..end].to_vec()).unwrap(),
+        answer[end + 4..].to_vec(),
+    )
 }
 
 #[test]
@@ -73,7 +104,9 @@ fn errors_have_their_status_and_code() {
     ] {
         let (head, _) = request(engine.url(), "/", "", query.as_bytes());
         assert!(head.starts_with(&format!("HTTP/1.1 {status}")), "{query}: {head}");
-        let found = head.lines().find_map(|line| line.strip_prefix("x-clickhouse-exception-code: "));
+        let found = head
+            .lines()
+            .find_map(|line| line.strip_prefix("x-clickhouse-exception-code: "));
         assert_eq!(found, code, "{query}");
     }
     // In the middle of a stream: the answer breaks off, without the chunk that ends it.
@@ -84,8 +117,16 @@ fn errors_have_their_status_and_code() {
     // A form: query and parameters as its parts.
     let form = "--b\r\ncontent-disposition: form-data; name=\"query\"\r\n\r\nSELECT {a:UInt8} + 1\r\n--b\r\n\
                 content-disposition: form-data; name=\"param_a\"\r\n\r\n41\r\n--b--\r\n";
-    let (head, body) =
-        request(engine.url(), "/", "content-type: multipart/form-data; boundary=b\r\n", form.as_bytes());
+    let (head, body) = request(
+        engine.url(),
+        "/",
+        "content-type: multipart/form-data; boundary=b\r\n",
+        form.as_bytes(),
+    );
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    assert!(String::from_utf8_lossy(&body).contains("42"), "{}", String::from_utf8_lossy(&body));
+    assert!(
+        String::from_utf8_lossy(&body).contains("42"),
+        "{}",
+        String::from_utf8_lossy(&body)
+    );
 }

@@ -23,7 +23,11 @@ impl Case {
     pub fn new(random: &mut Rng) -> Case {
         let zone = ["UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata"][random.usize(..4)];
         let lateness_ms = [2 * HOUR, 6 * HOUR, 24 * HOUR][random.usize(..3)];
-        let rules = Rules { zone: zone.to_owned(), lateness_ms, skew_ms: 5 * MINUTE };
+        let rules = Rules {
+            zone: zone.to_owned(),
+            lateness_ms,
+            skew_ms: 5 * MINUTE,
+        };
         let (session_text, sessions) = session_rules(random);
         let mut configuration = format!(
             "[app.s]\ntime_zone = \"{zone}\"\n[time]\nlateness = \"{} h\"\n[session]\n{session_text}",
@@ -36,12 +40,22 @@ impl Case {
             funnels.push(funnel);
         }
         let partitions = random.i32(1..=3);
-        Case { configuration, rules, sessions, funnels, records: records(random, partitions, lateness_ms), partitions }
+        Case {
+            configuration,
+            rules,
+            sessions,
+            funnels,
+            records: records(random, partitions, lateness_ms),
+            partitions,
+        }
     }
 }
 
 fn session_rules(random: &mut Rng) -> (String, SessionRules) {
-    let mut rules = SessionRules { gap_inclusive: random.bool(), ..SessionRules::default() };
+    let mut rules = SessionRules {
+        gap_inclusive: random.bool(),
+        ..SessionRules::default()
+    };
     let mut text = format!("gap_inclusive = {}\n", rules.gap_inclusive);
     if random.u8(..4) == 0 {
         rules.max_length_ms = Some(HOUR);
@@ -66,13 +80,23 @@ fn funnel(random: &mut Rng) -> (String, Funnel) {
     let order = [Order::InOrder, Order::Strict, Order::Any][random.usize(..3)];
     let within_ms = [Some(HOUR), Some(3 * HOUR), None][random.usize(..3)];
     let by_platform = random.bool();
-    let by_step = [ByStep::First, ByStep::First, ByStep::Last, ByStep::Every, ByStep::Number(2)][random.usize(..5)];
+    let by_step = [
+        ByStep::First,
+        ByStep::First,
+        ByStep::Last,
+        ByStep::Every,
+        ByStep::Number(2),
+    ][random.usize(..5)];
     // Where an event could do one step or another, which of them it does is seen in slices of later
     // steps alone; nothing says which. There the steps are of different events.
     let is_plain = by_platform && by_step != ByStep::First;
     let mut names = ["a", "b", "c"];
     random.shuffle(&mut names);
-    let count = if is_plain { random.usize(2..=3) } else { random.usize(2..=4) };
+    let count = if is_plain {
+        random.usize(2..=3)
+    } else {
+        random.usize(2..=4)
+    };
     let mut funnel = Funnel {
         steps: Vec::new(),
         within_ms,
@@ -83,9 +107,9 @@ fn funnel(random: &mut Rng) -> (String, Funnel) {
         by_step,
     };
     let mut steps = Vec::new();
-    for place in 0..count {
+    for (place, name) in names.iter().cycle().enumerate().take(count) {
         let events: Vec<String> = match random.u8(..8) {
-            _ if is_plain => vec![names[place].to_owned()],
+            _ if is_plain => vec![(*name).to_owned()],
             0 => vec!["a".to_owned(), "b".to_owned()],
             1 => vec!["*".to_owned()],
             _ => vec![["a", "b", "c"][random.usize(..3)].to_owned()],
@@ -94,9 +118,17 @@ fn funnel(random: &mut Rng) -> (String, Funnel) {
         let first_time = random.u8(..8) == 0;
         steps.push(format!(
             "{{ event = [{}], optional = {optional}, first_time = {first_time} }}",
-            events.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
+            events
+                .iter()
+                .map(|name| format!("\"{name}\""))
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
-        funnel.steps.push(Step { events, optional, first_time });
+        funnel.steps.push(Step {
+            events,
+            optional,
+            first_time,
+        });
     }
     let mut text = format!("steps = [{}]\n", steps.join(", "));
     text += &match within_ms {
@@ -115,7 +147,11 @@ fn funnel(random: &mut Rng) -> (String, Funnel) {
     if random.u8(..3) == 0 {
         let after = random.usize(1..count);
         let before = random.usize(after + 1..=count);
-        funnel.exclude.push(Exclude { event: "x".to_owned(), after, before });
+        funnel.exclude.push(Exclude {
+            event: "x".to_owned(),
+            after,
+            before,
+        });
         text += &format!("exclude = [{{ event = \"x\", after = {after}, before = {before} }}]\n");
     }
     if funnel.by_platform {
@@ -144,12 +180,20 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
             5 => lateness_ms + random.i64(0..HOUR),
             _ => 0,
         };
-        let time = if random.u8(..40) == 0 { now + HOUR } else { now - late };
+        let time = if random.u8(..40) == 0 {
+            now + HOUR
+        } else {
+            now - late
+        };
         let user = random.u32(..users);
         let mut payload = format!(
             r#"{{"app":"s","event":"{}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
             ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)],
-            if random.u8(..15) == 0 { random.u32(..=number) } else { number },
+            if random.u8(..15) == 0 {
+                random.u32(..=number)
+            } else {
+                number
+            },
             ["ios", "web", ""][random.usize(..3)],
             ["ads", "mail"][random.usize(..2)],
             ["", "", "s1", "s2"][random.usize(..4)],
@@ -159,7 +203,12 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
         }
         let partition = (user as i32) % partitions;
         let offset = &mut offsets[partition as usize];
-        records.push(Record { partition, offset: *offset, timestamp: Some(now), payload: payload.into_bytes() });
+        records.push(Record {
+            partition,
+            offset: *offset,
+            timestamp: Some(now),
+            payload: payload.into_bytes(),
+        });
         // Offsets leave gaps: compaction, transaction markers.
         *offset += if random.u8(..20) == 0 { 2 } else { 1 };
     }

@@ -40,6 +40,8 @@ pub struct Model {
     keeping: BTreeMap<String, Keeping>,
     newest: BTreeMap<(String, Vec<Value>), (i128, Row)>,
     unions: BTreeMap<String, BTreeSet<Row>>,
+    /// Everything that was inserted, in its order.
+    pub inserted: Vec<Rows>,
     /// Sessions that ceased to exist, and funnel results that lost a step.
     pub sessions_gone: usize,
     pub steps_undone: usize,
@@ -49,13 +51,22 @@ impl Model {
     pub fn new() -> Model {
         let mut model = Model::default();
         for (_, statement) in cambium_clickhouse::statements(None) {
-            let Some(rest) = statement.strip_prefix("CREATE TABLE IF NOT EXISTS ") else { continue };
+            let Some(rest) = statement.strip_prefix("CREATE TABLE IF NOT EXISTS ") else {
+                continue;
+            };
             let name = rest.split_whitespace().next().unwrap().to_owned();
             let engine = line_after(&statement, "ENGINE = ");
             let keeping = if engine.starts_with("Replacing") {
                 let key = line_after(&statement, "ORDER BY ");
-                let key = key.trim_matches(['(', ')', ';']).split(", ").map(str::to_owned).collect();
-                Keeping::Newest { key, versioned: engine.contains("version") }
+                let key = key
+                    .trim_matches(['(', ')', ';'])
+                    .split(", ")
+                    .map(str::to_owned)
+                    .collect();
+                Keeping::Newest {
+                    key,
+                    versioned: engine.contains("version"),
+                }
             } else {
                 Keeping::Union
             };
@@ -65,6 +76,7 @@ impl Model {
     }
 
     pub fn insert(&mut self, rows: &Rows) {
+        self.inserted.push(rows.clone());
         for table in &rows.tables {
             for row in decode(table) {
                 self.put(table.table.name, row);
@@ -73,7 +85,12 @@ impl Model {
     }
 
     fn put(&mut self, table: &str, row: Row) {
-        match self.keeping.get(table).unwrap_or_else(|| panic!("no table {table}")).clone() {
+        match self
+            .keeping
+            .get(table)
+            .unwrap_or_else(|| panic!("no table {table}"))
+            .clone()
+        {
             Keeping::Union => {
                 self.unions.entry(table.to_owned()).or_default().insert(row);
             }
@@ -104,9 +121,18 @@ impl Model {
 
     /// The rows that a view would see: newest, not deleted.
     pub fn rows(&self, table: &str) -> Vec<&Row> {
-        let versioned = self.newest.iter().filter(|((name, _), _)| name == table).map(|(_, (_, row))| row);
-        let shown = versioned.filter(|row| row.get("deleted").is_none_or(|deleted| *deleted == Value::Number(0)));
-        shown.chain(self.unions.get(table).into_iter().flatten()).collect()
+        let versioned = self
+            .newest
+            .iter()
+            .filter(|((name, _), _)| name == table)
+            .map(|(_, (_, row))| row);
+        let shown = versioned.filter(|row| {
+            row.get("deleted")
+                .is_none_or(|deleted| *deleted == Value::Number(0))
+        });
+        shown
+            .chain(self.unions.get(table).into_iter().flatten())
+            .collect()
     }
 }
 
@@ -118,14 +144,24 @@ fn key_of(keeping: Option<&Keeping>, row: &Row) -> Vec<Value> {
 }
 
 fn line_after<'s>(statement: &'s str, start: &str) -> &'s str {
-    statement.lines().find_map(|line| line.strip_prefix(start)).unwrap_or("")
+    statement
+        .lines()
+        .find_map(|line| line.strip_prefix(start))
+        .unwrap_or("")
 }
 
 fn decode(table: &TableRows) -> Vec<Row> {
     let mut bytes = table.bytes.as_slice();
     let mut rows = Vec::new();
     while !bytes.is_empty() {
-        rows.push(table.table.columns.iter().map(|(name, kind)| (*name, value(&mut bytes, kind))).collect());
+        rows.push(
+            table
+                .table
+                .columns
+                .iter()
+                .map(|(name, kind)| (*name, value(&mut bytes, kind)))
+                .collect(),
+        );
     }
     assert_eq!(rows.len(), table.rows, "{}", table.table.name);
     rows
@@ -141,7 +177,11 @@ fn value(bytes: &mut &[u8], kind: &str) -> Value {
         let length = length(bytes);
         return Value::Map((0..length).map(|_| (string(bytes), string(bytes))).collect());
     }
-    if kind.contains("String") { Value::Text(string(bytes)) } else { Value::Number(integer(bytes, kind)) }
+    if kind.contains("String") {
+        Value::Text(string(bytes))
+    } else {
+        Value::Number(integer(bytes, kind))
+    }
 }
 
 fn integer(bytes: &mut &[u8], kind: &str) -> i128 {
@@ -156,8 +196,15 @@ fn integer(bytes: &mut &[u8], kind: &str) -> i128 {
     };
     let (head, rest) = bytes.split_at(size);
     *bytes = rest;
-    let unsigned = head.iter().rev().fold(0i128, |value, byte| (value << 8) | i128::from(*byte));
-    if signed && unsigned >> (8 * size - 1) != 0 { unsigned - (1 << (8 * size)) } else { unsigned }
+    let unsigned = head
+        .iter()
+        .rev()
+        .fold(0i128, |value, byte| (value << 8) | i128::from(*byte));
+    if signed && unsigned >> (8 * size - 1) != 0 {
+        unsigned - (1 << (8 * size))
+    } else {
+        unsigned
+    }
 }
 
 fn length(bytes: &mut &[u8]) -> usize {

@@ -19,7 +19,7 @@ const CASES: u64 = 1000;
 
 /// What the cases reached; each in at least 5 % of them.
 #[derive(Debug, Default)]
-struct Seen {
+pub struct Seen {
     late_events_that_join_sessions: usize,
     late_events_that_undo_a_try: usize,
     crashes: usize,
@@ -31,7 +31,10 @@ fn views_are_the_naive_truth() {
     let mut seen = Seen::default();
     for seed in 0..CASES {
         // A panic names its seed: run that one alone by setting `CAMBIUM_SEED`.
-        let seed = std::env::var("CAMBIUM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
+        let seed = std::env::var("CAMBIUM_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok())
+            .unwrap_or(seed);
         let outcome = std::panic::catch_unwind(|| {
             let mut seen = Seen::default();
             run(seed, &mut seen);
@@ -45,7 +48,10 @@ fn views_are_the_naive_truth() {
     println!("{seen:?} in {CASES} cases");
     let least = CASES as usize / 20;
     for (what, count) in [
-        ("late events that join sessions", seen.late_events_that_join_sessions),
+        (
+            "late events that join sessions",
+            seen.late_events_that_join_sessions,
+        ),
         ("late events that undo a try", seen.late_events_that_undo_a_try),
         ("crashes", seen.crashes),
         ("second owners", seen.second_owners),
@@ -64,6 +70,12 @@ impl Seen {
 }
 
 fn run(seed: u64, seen: &mut Seen) {
+    let (case, model, accounts) = live_through(seed, seen);
+    check(&case, &model, &accounts);
+}
+
+/// Lives through one case; what ClickHouse would hold in the end.
+pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, Account>) {
     let mut random = Rng::with_seed(seed);
     let case = Case::new(&mut random);
     let setup = Config::parse(&case.configuration, PathBuf::new())
@@ -72,13 +84,25 @@ fn run(seed: u64, seen: &mut Seen) {
     let mut model = Model::new();
     let mut accounts = BTreeMap::new();
     for partition in 0..case.partitions {
-        let records: Vec<_> = case.records.iter().filter(|record| record.partition == partition).cloned().collect();
-        let log = Log { topic: Topic { name: "t".to_owned(), partition }, records, setup: setup.clone() };
+        let records: Vec<_> = case
+            .records
+            .iter()
+            .filter(|record| record.partition == partition)
+            .cloned()
+            .collect();
+        let log = Log {
+            topic: Topic {
+                name: format!("t{seed}"),
+                partition,
+            },
+            records,
+            setup: setup.clone(),
+        };
         accounts.insert(partition, log.live(&mut random, &mut model, seen));
     }
     seen.late_events_that_join_sessions = model.sessions_gone;
     seen.late_events_that_undo_a_try = model.steps_undone;
-    check(&case, &model, &accounts);
+    (case, model, accounts)
 }
 
 /// A published state: what a restart may begin from.
@@ -100,13 +124,21 @@ impl Log {
         if from.head.is_empty() {
             return Partition::new(self.topic.clone(), 0, 0, self.setup.clone(), HashKey::default()).unwrap();
         }
-        let users = from.users.iter().map(|((app, user), state)| (*app, *user, state.clone().into_boxed_slice()));
+        let users = from
+            .users
+            .iter()
+            .map(|((app, user), state)| (*app, *user, state.clone().into_boxed_slice()));
         Partition::restore(&from.head, users, HashKey::default()).unwrap()
     }
 
     fn apply(&self, partition: &mut Partition<Processors>, count: usize) {
         let position = partition.position();
-        for record in self.records.iter().filter(|record| record.offset >= position).take(count) {
+        for record in self
+            .records
+            .iter()
+            .filter(|record| record.offset >= position)
+            .take(count)
+        {
             partition
                 .apply(&Record {
                     offset: record.offset,
@@ -172,7 +204,10 @@ impl Log {
         model.insert(&owner.flush().unwrap());
         late_rows.iter().for_each(|rows| model.insert(rows));
         let account = owner.account();
-        assert_eq!(account.read, account.accepted + account.duplicate + account.late + account.rejected + account.dropped);
+        assert_eq!(
+            account.read,
+            account.accepted + account.duplicate + account.late + account.rejected + account.dropped
+        );
         Account {
             read: account.read,
             accepted: account.accepted,
@@ -185,7 +220,11 @@ impl Log {
 }
 
 fn merge(base: &Published, capture: Capture) -> Published {
-    let mut merged = Published { position: capture.position, head: capture.head, users: base.users.clone() };
+    let mut merged = Published {
+        position: capture.position,
+        head: capture.head,
+        users: base.users.clone(),
+    };
     for (app, user, state) in capture.users {
         match state {
             Some(state) => merged.users.insert((app, user), state),
@@ -199,7 +238,11 @@ fn merge(base: &Published, capture: Capture) -> Published {
 fn check(case: &Case, model: &Model, accounts: &BTreeMap<i32, Account>) {
     let truth = Truth::new(&case.records, &case.rules);
     for (partition, account) in accounts {
-        assert_eq!(*account, truth.accounts.get(partition).copied().unwrap_or_default(), "partition {partition}");
+        assert_eq!(
+            *account,
+            truth.accounts.get(partition).copied().unwrap_or_default(),
+            "partition {partition}"
+        );
     }
     check_counts(&truth, model);
     check_uniques(&truth, model);
@@ -211,38 +254,62 @@ fn check(case: &Case, model: &Model, accounts: &BTreeMap<i32, Account>) {
 fn check_counts(truth: &Truth, model: &Model) {
     let key = |row| {
         let minute = number(row, "bucket") as i64 * 1000;
-        (text(row, "app"), text(row, "event"), minute, text(row, "platform"), text(row, "channel"))
+        (
+            text(row, "app"),
+            text(row, "event"),
+            minute,
+            text(row, "platform"),
+            text(row, "channel"),
+        )
     };
     let mut found: BTreeMap<_, (u64, BTreeSet<u64>)> = BTreeMap::new();
     for row in model.rows("count_rows") {
         found.entry(key(row)).or_default().0 += number(row, "events") as u64;
     }
     for row in model.rows("count_members") {
-        found.entry(key(row)).or_default().1.insert(number(row, "user") as u64);
+        found
+            .entry(key(row))
+            .or_default()
+            .1
+            .insert(number(row, "user") as u64);
     }
     assert_eq!(found, truth.event_counts());
 }
 
 fn check_uniques(truth: &Truth, model: &Model) {
     let mut found: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
-    for row in model.rows("unique_members").into_iter().filter(|row| text(row, "grain") == "day") {
+    for row in model
+        .rows("unique_members")
+        .into_iter()
+        .filter(|row| text(row, "grain") == "day")
+    {
         let day = number(row, "day") as i32;
-        found.entry((text(row, "app"), day)).or_default().insert(number(row, "user") as u64);
+        found
+            .entry((text(row, "app"), day))
+            .or_default()
+            .insert(number(row, "user") as u64);
     }
     assert_eq!(found, truth.daily_users());
 }
 
 /// As of the end of each partition's log; each user is on one partition.
 fn check_rolling(truth: &Truth, model: &Model) {
-    let Some(latest) = truth.watermarks.values().max() else { return };
-    for (slices, slice_ms, lengths) in [("minute", MINUTE, [5, 30, 60]), ("quarter", 15 * MINUTE, [1, 40, 96])] {
+    let Some(latest) = truth.watermarks.values().max() else {
+        return;
+    };
+    for (slices, slice_ms, lengths) in [
+        ("minute", MINUTE, [5, 30, 60]),
+        ("quarter", 15 * MINUTE, [1, 40, 96]),
+    ] {
         let running = latest.div_euclid(slice_ms);
         let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
         for row in model.rows("rolling_rows") {
             if text(row, "slices") != slices || !text(row, "dimension").is_empty() {
                 continue;
             }
-            let super::model::Value::List(users) = &row["users"] else { panic!("users is no list") };
+            let super::model::Value::List(users) = &row["users"] else {
+                panic!("users is no list")
+            };
             let one = newest.entry(number(row, "origin")).or_default();
             if one.0 <= number(row, "slice") as i64 {
                 *one = (number(row, "slice") as i64, users.clone());
@@ -251,9 +318,18 @@ fn check_rolling(truth: &Truth, model: &Model) {
         for length in lengths {
             let users: i128 = newest
                 .values()
-                .map(|(slice, users)| users.iter().take((length - (running - slice)).max(0) as usize).sum::<i128>())
+                .map(|(slice, users)| {
+                    users
+                        .iter()
+                        .take((length - (running - slice)).max(0) as usize)
+                        .sum::<i128>()
+                })
                 .sum();
-            assert_eq!(users as usize, truth.rolling_users("s", *latest, slice_ms, length), "{length} of {slices}");
+            assert_eq!(
+                users as usize,
+                truth.rolling_users("s", *latest, slice_ms, length),
+                "{length} of {slices}"
+            );
         }
     }
 }
@@ -264,16 +340,30 @@ fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
     for ((app, user), events) in truth.by_user() {
         for session in sessions(&events, &case.sessions, &|time| truth.day(time)) {
             let dimensions = (0..5).map(|place| {
-                let values = session.events.iter().map(|event| events[*event].dimensions[place].clone());
-                values.into_iter().find(|value| !value.is_empty()).unwrap_or_default()
+                let values = session
+                    .events
+                    .iter()
+                    .map(|event| events[*event].dimensions[place].clone());
+                values
+                    .into_iter()
+                    .find(|value| !value.is_empty())
+                    .unwrap_or_default()
             });
             let count = session.events.len() as u64;
-            expected.push((app.clone(), user, session.start, session.end, count, dimensions.collect()));
+            expected.push((
+                app.clone(),
+                user,
+                session.start,
+                session.end,
+                count,
+                dimensions.collect(),
+            ));
         }
     }
     let mut found: Vec<Key> = Vec::new();
     for row in model.rows("session_rows") {
-        let dimensions = ["platform", "app_version", "channel", "campaign", "country"].map(|name| text(row, name));
+        let dimensions =
+            ["platform", "app_version", "channel", "campaign", "country"].map(|name| text(row, name));
         found.push((
             text(row, "app"),
             number(row, "user") as u64,
@@ -289,8 +379,11 @@ fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
 }
 
 fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
-    let names: BTreeMap<i128, String> =
-        model.rows("definition_rows").into_iter().map(|row| (number(row, "id"), text(row, "name"))).collect();
+    let names: BTreeMap<i128, String> = model
+        .rows("definition_rows")
+        .into_iter()
+        .map(|row| (number(row, "id"), text(row, "name")))
+        .collect();
     let users = truth.by_user();
     for (place, funnel) in case.funnels.iter().enumerate() {
         let name = format!("f{place}");
@@ -300,11 +393,23 @@ fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
             funnel.add(*user, events, &sessions, &|time| truth.day(time), &mut expected);
         }
         let mut found = Reached::new();
-        for row in model.rows("funnel_members").into_iter().filter(|row| names[&number(row, "definition")] == name) {
-            let key = (number(row, "day") as i32, Some(text(row, "platform")), number(row, "step") as usize);
+        for row in model
+            .rows("funnel_members")
+            .into_iter()
+            .filter(|row| names[&number(row, "definition")] == name)
+        {
+            let key = (
+                number(row, "day") as i32,
+                Some(text(row, "platform")),
+                number(row, "step") as usize,
+            );
             found.entry(key).or_default().insert(number(row, "user") as u64);
         }
-        for row in model.rows("funnel_rows").into_iter().filter(|row| names[&number(row, "definition")] == name) {
+        for row in model
+            .rows("funnel_rows")
+            .into_iter()
+            .filter(|row| names[&number(row, "definition")] == name)
+        {
             let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
             for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
                 let key = (number(row, "day") as i32, slice.clone(), step + 1);

@@ -40,7 +40,10 @@ pub struct Config {
 impl Config {
     pub fn read(path: &Path) -> Result<Config> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(format!("cannot read the configuration {}: {error}", path.display()))
+            ConfigError(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))
         })?;
         let directory = path.parent().unwrap_or(Path::new(".")).to_owned();
         let config = Config::parse(&text, directory);
@@ -53,7 +56,10 @@ impl Config {
         let setup = definitions::setup(&sections, &mut table)?;
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
-            let known = Sections::NAMES.iter().copied().chain(kinds.iter().map(|kind| kind.kind));
+            let known = Sections::NAMES
+                .iter()
+                .copied()
+                .chain(kinds.iter().map(|kind| kind.kind));
             bail!("unknown section [{unknown}]{}", nearest(unknown, known));
         }
         Ok(Config {
@@ -70,22 +76,34 @@ impl Config {
 
     /// The key under which user ids are hashed.
     pub fn hash_key(&self) -> Result<HashKey> {
-        let Some(file) = &self.users.hash_key_file else { return Ok(HashKey::default()) };
+        let Some(file) = &self.users.hash_key_file else {
+            return Ok(HashKey::default());
+        };
         let path = self.directory.join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("[users] hash_key_file: cannot read {}", path.display()))?;
         let text = text.trim();
         let parsed = (text.len() == 32 && text.is_ascii())
-            .then(|| Some((u64::from_str_radix(&text[..16], 16).ok()?, u64::from_str_radix(&text[16..], 16).ok()?)))
+            .then(|| {
+                Some((
+                    u64::from_str_radix(&text[..16], 16).ok()?,
+                    u64::from_str_radix(&text[16..], 16).ok()?,
+                ))
+            })
             .flatten();
         match parsed {
             Some((high, low)) => Ok(HashKey(high, low)),
-            None => bail!("[users] hash_key_file: {} does not hold 32 hexadecimal digits", path.display()),
+            None => bail!(
+                "[users] hash_key_file: {} does not hold 32 hexadecimal digits",
+                path.display()
+            ),
         }
     }
 
     pub fn clickhouse_password(&self) -> Result<Option<String>> {
-        let Some(file) = &self.clickhouse.password_file else { return Ok(None) };
+        let Some(file) = &self.clickhouse.password_file else {
+            return Ok(None);
+        };
         let path = self.directory.join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("[clickhouse] password_file: cannot read {}", path.display()))?;

@@ -28,14 +28,23 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("CAMBIUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    if std::env::var("CAMBIUM_LOG_FORMAT").is_ok_and(|format| format == "json") { logs.json().init() } else { logs.init() }
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    if std::env::var("CAMBIUM_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        logs.json().init()
+    } else {
+        logs.init()
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             // What is wrong with the configuration was found before anything was done.
-            let is_configuration = error.chain().any(|cause| cause.is::<cambium::config::ConfigError>());
+            let is_configuration = error
+                .chain()
+                .any(|cause| cause.is::<cambium::config::ConfigError>());
             ExitCode::from(if is_configuration { 2 } else { 1 })
         }
     }
@@ -49,7 +58,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Replay(arguments) => commands::replay::run(arguments).await,
             Command::Query(arguments) => commands::query::run(arguments).await,
-            Command::Send(arguments) => tokio::task::spawn_blocking(|| commands::send::run(arguments)).await?,
+            Command::Send(arguments) => {
+                tokio::task::spawn_blocking(|| commands::send::run(arguments)).await?
+            }
             Command::User(arguments) => commands::user::run(arguments),
             Command::Clickhouse(arguments) => commands::clickhouse::run(arguments).await,
         }

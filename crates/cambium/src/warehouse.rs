@@ -25,7 +25,10 @@ impl Warehouse {
         };
         let clickhouse = &config.clickhouse;
         let client = Client::new(&url, &clickhouse.user, password.as_deref(), &clickhouse.database);
-        Ok(Warehouse { client, _engine: engine })
+        Ok(Warehouse {
+            client,
+            _engine: engine,
+        })
     }
 
     /// The same, with its tables and views as this release has them.
@@ -38,7 +41,10 @@ impl Warehouse {
 
 async fn embedded(directory: &Path) -> Result<(String, Option<Child>)> {
     if let Ok(url) = std::fs::read_to_string(directory.join(ADDRESS_FILE))
-        && Client::new(&url, "default", None, "default").fetch("SELECT 1", "TSV").await.is_ok()
+        && Client::new(&url, "default", None, "default")
+            .fetch("SELECT 1", "TSV")
+            .await
+            .is_ok()
     {
         return Ok((url, None));
     }

@@ -2,8 +2,8 @@
 //! the rest of the program talks to it as it would to any ClickHouse.
 
 mod body;
-mod child;
 mod chdb;
+mod child;
 mod compression;
 mod library;
 mod request;

@@ -18,11 +18,18 @@ const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Client {
     pub fn new(url: &str, user: &str, password: Option<&str>, database: &str) -> Client {
-        let mut client = clickhouse::Client::default().with_url(url).with_user(user).with_validation(false);
+        let mut client = clickhouse::Client::default()
+            .with_url(url)
+            .with_user(user)
+            .with_validation(false);
         if let Some(password) = password {
             client = client.with_password(password);
         }
-        Client { client, url: url.to_owned(), database: database.to_owned() }
+        Client {
+            client,
+            url: url.to_owned(),
+            database: database.to_owned(),
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -39,9 +46,20 @@ impl Client {
 
     pub(crate) async fn create_database(&self, cluster: Option<&str>) -> Result<()> {
         let name = self.database.replace('`', "\\`");
-        let on = cluster.map_or(String::new(), |cluster| format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'")));
-        let created = self.client.query_raw(&format!("CREATE DATABASE IF NOT EXISTS `{name}`{on}")).execute().await;
-        created.with_context(|| format!("cannot create the database {} on ClickHouse at {}", self.database, self.url))
+        let on = cluster.map_or(String::new(), |cluster| {
+            format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'"))
+        });
+        let created = self
+            .client
+            .query_raw(&format!("CREATE DATABASE IF NOT EXISTS `{name}`{on}"))
+            .execute()
+            .await;
+        created.with_context(|| {
+            format!(
+                "cannot create the database {} on ClickHouse at {}",
+                self.database, self.url
+            )
+        })
     }
 
     /// Runs a statement that answers nothing.
@@ -53,7 +71,11 @@ impl Client {
     /// The answer to a query, in any of ClickHouse's formats.
     pub async fn fetch(&self, query: &str, format: &str) -> Result<Vec<u8>> {
         let tried = || format!("ClickHouse at {} did not answer the query", self.url);
-        let mut cursor = self.in_database().query_raw(query).fetch_bytes(format).with_context(tried)?;
+        let mut cursor = self
+            .in_database()
+            .query_raw(query)
+            .fetch_bytes(format)
+            .with_context(tried)?;
         Ok(cursor.collect().await.with_context(tried)?.to_vec())
     }
 
@@ -61,22 +83,42 @@ impl Client {
     pub async fn rows(&self, query: &str) -> Result<Vec<serde_json::Value>> {
         let query = format!("{query}\nSETTINGS output_format_json_quote_64bit_integers = 0");
         let answer = self.fetch(&query, "JSONEachRow").await?;
-        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).context("ClickHouse's answer is no JSON")).collect()
+        let lines = answer
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).context("ClickHouse's answer is no JSON"))
+            .collect()
     }
 
     /// Writes rows, one insert a table, all tables at once.
     pub async fn write(&self, rows: &Rows) -> Result<()> {
-        let inserts = rows.tables.iter().filter(|table| table.rows > 0).map(|table| self.insert(table));
+        let inserts = rows
+            .tables
+            .iter()
+            .filter(|table| table.rows > 0)
+            .map(|table| self.insert(table));
         futures::future::try_join_all(inserts).await.map(|_| ())
     }
 
     async fn insert(&self, rows: &TableRows) -> Result<()> {
         let table = rows.table;
-        let columns: Vec<String> = table.columns.iter().map(|(name, _)| format!("`{name}`")).collect();
-        let statement =
-            format!("INSERT INTO {} ({}) FORMAT RowBinaryWithNamesAndTypes", table.name, columns.join(", "));
-        let tried = || format!("cannot write {} rows to {} on ClickHouse at {}", rows.rows, table.name, self.url);
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let statement = format!(
+            "INSERT INTO {} ({}) FORMAT RowBinaryWithNamesAndTypes",
+            table.name,
+            columns.join(", ")
+        );
+        let tried = || {
+            format!(
+                "cannot write {} rows to {} on ClickHouse at {}",
+                rows.rows, table.name, self.url
+            )
+        };
         let mut insert = self
             .in_database()
             .insert_formatted_with(statement)
@@ -85,7 +127,10 @@ impl Client {
         insert.send(table.header().into()).await.with_context(tried)?;
         // Pieces, so that a large flush does not stand in memory twice.
         for piece in rows.bytes.chunks(1 << 20) {
-            insert.send(bytes::Bytes::copy_from_slice(piece)).await.with_context(tried)?;
+            insert
+                .send(bytes::Bytes::copy_from_slice(piece))
+                .await
+                .with_context(tried)?;
         }
         insert.end().await.with_context(tried)
     }

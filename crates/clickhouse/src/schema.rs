@@ -8,7 +8,10 @@ use crate::Client;
 /// Name and text of every file under `schemas/clickhouse`; a test compares it with the directory.
 macro_rules! file {
     ($name:literal) => {
-        ($name, include_str!(concat!("../../../schemas/clickhouse/", $name)))
+        (
+            $name,
+            include_str!(concat!("../../../schemas/clickhouse/", $name)),
+        )
     };
 }
 
@@ -55,7 +58,10 @@ static FILES: [(&str, &str); 38] = [
 
 /// The statements of all files, in order, as they are for one server, or for a cluster.
 pub fn statements(cluster: Option<&str>) -> Vec<(&'static str, String)> {
-    FILES.iter().map(|(name, text)| (*name, for_cluster(text, cluster))).collect()
+    FILES
+        .iter()
+        .map(|(name, text)| (*name, for_cluster(text, cluster)))
+        .collect()
 }
 
 /// On a cluster every statement runs on all of its servers, and tables are replicated.
@@ -74,15 +80,24 @@ fn for_cluster(text: &str, cluster: Option<&str>) -> String {
         },
     };
     format!("{first}\n{rest}")
-        .replace("ENGINE = ReplacingMergeTree", "ENGINE = ReplicatedReplacingMergeTree")
-        .replace("ENGINE = AggregatingMergeTree", "ENGINE = ReplicatedAggregatingMergeTree")
+        .replace(
+            "ENGINE = ReplacingMergeTree",
+            "ENGINE = ReplicatedReplacingMergeTree",
+        )
+        .replace(
+            "ENGINE = AggregatingMergeTree",
+            "ENGINE = ReplicatedAggregatingMergeTree",
+        )
 }
 
 /// Creates the database and brings its tables and views up to this release.
 pub async fn migrate(client: &Client, cluster: Option<&str>) -> Result<()> {
     client.create_database(cluster).await?;
     for (name, statement) in statements(cluster) {
-        client.execute(&statement).await.with_context(|| format!("schemas/clickhouse/{name} failed"))?;
+        client
+            .execute(&statement)
+            .await
+            .with_context(|| format!("schemas/clickhouse/{name} failed"))?;
     }
     Ok(())
 }

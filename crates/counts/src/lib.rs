@@ -26,7 +26,9 @@ fn platform_and_channel() -> Vec<String> {
 
 impl Default for Definition {
     fn default() -> Self {
-        Definition { by: platform_and_channel() }
+        Definition {
+            by: platform_and_channel(),
+        }
     }
 }
 
@@ -102,10 +104,19 @@ impl Processor for EventCounts {
     }
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
-        Ok(EventCounts { by: By::new(&definition.by, compiler)?, zone: compiler.zone()? })
+        Ok(EventCounts {
+            by: By::new(&definition.by, compiler)?,
+            zone: compiler.zone()?,
+        })
     }
 
-    fn apply(&self, counts: &mut Counts, entered: &mut Entered, input: &Input<'_>, context: &mut Context<'_>) {
+    fn apply(
+        &self,
+        counts: &mut Counts,
+        entered: &mut Entered,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
         let minute = self.zone.minute(input.time);
         let slice = self.by.slice(input, context.names);
         let key = (minute, input.name, slice);
@@ -114,7 +125,12 @@ impl Processor for EventCounts {
             entered.0.insert(0, key.clone());
             entered.0.truncate(REMEMBERED);
         }
-        *counts.minutes.entry(minute).or_default().entry((input.name, key.2.clone())).or_default() += 1;
+        *counts
+            .minutes
+            .entry(minute)
+            .or_default()
+            .entry((input.name, key.2.clone()))
+            .or_default() += 1;
         counts.changed.insert(key, ());
     }
 
@@ -127,7 +143,11 @@ impl Processor for EventCounts {
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
         let cutoff = context.cutoff();
         let is_over = |minute: i64| minute + MINUTE_MS <= cutoff;
-        if !counts.minutes.first_key_value().is_some_and(|(minute, _)| is_over(*minute)) {
+        if !counts
+            .minutes
+            .first_key_value()
+            .is_some_and(|(minute, _)| is_over(*minute))
+        {
             return;
         }
         // What is forgotten is written first.
@@ -141,8 +161,17 @@ impl Processor for EventCounts {
 }
 
 impl EventCounts {
-    fn put_count(&self, counts: &Counts, (minute, event, slice): &(i64, u32, Slice), context: &mut Context<'_>) {
-        let Some(events) = counts.minutes.get(minute).and_then(|all| all.get(&(*event, slice.clone()))) else {
+    fn put_count(
+        &self,
+        counts: &Counts,
+        (minute, event, slice): &(i64, u32, Slice),
+        context: &mut Context<'_>,
+    ) {
+        let Some(events) = counts
+            .minutes
+            .get(minute)
+            .and_then(|all| all.get(&(*event, slice.clone())))
+        else {
             return;
         };
         let (row, names) = context.versioned(&COUNTS, false);

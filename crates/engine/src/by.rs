@@ -39,9 +39,16 @@ impl By {
             if by.parts.iter().any(|part| part.kind == kind) {
                 return Err(DefinitionError::new(format!("by: '{name}' is named twice")));
             }
-            by.parts.push(Part { name: compiler.property_name(name), kind });
+            by.parts.push(Part {
+                name: compiler.property_name(name),
+                kind,
+            });
         }
-        let properties = by.parts.iter().filter(|part| matches!(part.kind, Kind::Property(_))).count();
+        let properties = by
+            .parts
+            .iter()
+            .filter(|part| matches!(part.kind, Kind::Property(_)))
+            .count();
         if properties > MAX_PROPERTIES {
             return Err(DefinitionError::new(format!(
                 "by: names {properties} properties, at most {MAX_PROPERTIES} are kept"
@@ -59,17 +66,29 @@ impl By {
     }
 
     pub fn slice(&self, input: &Input<'_>, names: &mut Names) -> Slice {
-        Slice(self.parts.iter().map(|part| value(part.kind, input, names)).collect())
+        Slice(
+            self.parts
+                .iter()
+                .map(|part| value(part.kind, input, names))
+                .collect(),
+        )
     }
 
     /// The five dimensions and the map of properties, as every view has them.
     pub fn write<'r>(&self, slice: &Slice, names: &Names, mut row: Row<'r>) -> Row<'r> {
         for place in 0..DIMENSIONS.len() {
-            let part = self.parts.iter().position(|part| part.kind == Kind::Dimension(place));
+            let part = self
+                .parts
+                .iter()
+                .position(|part| part.kind == Kind::Dimension(place));
             row = row.text(part.map_or("", |part| names.text(Kind::Dimension(place), slice.0[part])));
         }
-        let properties =
-            || self.parts.iter().zip(&slice.0).filter(|(part, id)| is_property(part) && **id != NONE);
+        let properties = || {
+            self.parts
+                .iter()
+                .zip(&slice.0)
+                .filter(|(part, id)| is_property(part) && **id != NONE)
+        };
         row = row.length(properties().count());
         for (part, id) in properties() {
             row = row.text(&part.name).text(names.text(part.kind, *id));
@@ -105,7 +124,11 @@ fn value(kind: Kind, input: &Input<'_>, names: &mut Names) -> u32 {
     match kind {
         Kind::Dimension(place) => input.dimensions[place],
         Kind::Property(slot) => {
-            let text = input.event.properties.get(slot).and_then(|value| value.slice_text());
+            let text = input
+                .event
+                .properties
+                .get(slot)
+                .and_then(|value| value.slice_text());
             names.intern(kind, text.as_deref())
         }
         Kind::App | Kind::Event | Kind::Page => NONE,

@@ -14,12 +14,18 @@ pub struct DefinitionError {
 
 impl DefinitionError {
     pub fn new(message: impl Into<String>) -> Self {
-        DefinitionError { message: message.into() }
+        DefinitionError {
+            message: message.into(),
+        }
     }
 
     /// Says of which definition an error speaks.
     pub(crate) fn of(self, kind: &str, name: &str) -> Self {
-        let name = if name.is_empty() { String::new() } else { format!(" '{name}'") };
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" '{name}'")
+        };
         DefinitionError::new(format!("{kind}{name}: {}", self.message))
     }
 }
@@ -65,7 +71,12 @@ impl Definition {
             text["session"] = session.clone();
         }
         let text = text.to_string();
-        let id = hash(&[kind.as_bytes(), spec.name.as_bytes(), text.as_bytes(), &spec.generation.to_le_bytes()]);
+        let id = hash(&[
+            kind.as_bytes(),
+            spec.name.as_bytes(),
+            text.as_bytes(),
+            &spec.generation.to_le_bytes(),
+        ]);
         Definition {
             id,
             kind,

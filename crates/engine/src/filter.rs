@@ -22,7 +22,11 @@ enum Expression {
     And(Vec<Expression>),
     Not(Box<Expression>),
     Compare(Operand, Comparison, Literal),
-    In { operand: Operand, literals: Vec<Literal>, negated: bool },
+    In {
+        operand: Operand,
+        literals: Vec<Literal>,
+        negated: bool,
+    },
     Exists(Operand),
     Contains(Operand, String),
     StartsWith(Operand, String),
@@ -73,18 +77,22 @@ impl Expression {
             Expression::Compare(operand, comparison, literal) => {
                 operand.with(event, |value| comparison.holds(order(value, literal)))
             }
-            Expression::In { operand, literals, negated } => {
-                operand.with(event, |value| is_in(value, literals, *negated))
-            }
+            Expression::In {
+                operand,
+                literals,
+                negated,
+            } => operand.with(event, |value| is_in(value, literals, *negated)),
             Expression::Exists(operand) => {
                 operand.with(event, |value| !matches!(value, Value::Missing | Value::Null))
             }
-            Expression::Contains(operand, part) => {
-                operand.with(event, |value| matches!(value, Value::Text(text) if text.contains(part.as_str())))
-            }
-            Expression::StartsWith(operand, part) => {
-                operand.with(event, |value| matches!(value, Value::Text(text) if text.starts_with(part.as_str())))
-            }
+            Expression::Contains(operand, part) => operand.with(
+                event,
+                |value| matches!(value, Value::Text(text) if text.contains(part.as_str())),
+            ),
+            Expression::StartsWith(operand, part) => operand.with(
+                event,
+                |value| matches!(value, Value::Text(text) if text.starts_with(part.as_str())),
+            ),
         }
     }
 }
@@ -93,7 +101,11 @@ impl Expression {
 fn is_in(value: &Value<'_>, literals: &[Literal], negated: bool) -> bool {
     let orders = || literals.iter().filter_map(|literal| order(value, literal));
     let equal = orders().any(|order| order == Order::Known(Ordering::Equal));
-    if negated { !equal && orders().next().is_some() } else { equal }
+    if negated {
+        !equal && orders().next().is_some()
+    } else {
+        equal
+    }
 }
 
 /// How a value stands to a literal of its own type.
@@ -117,7 +129,9 @@ fn order(value: &Value<'_>, literal: &Literal) -> Option<Order> {
 
 impl Comparison {
     fn holds(self, order: Option<Order>) -> bool {
-        let Some(Order::Known(order)) = order else { return false };
+        let Some(Order::Known(order)) = order else {
+            return false;
+        };
         match self {
             Comparison::Equal => order.is_eq(),
             Comparison::NotEqual => order.is_ne(),
@@ -169,7 +183,10 @@ mod tests {
         let plan = Plan::new(&Fields::default(), properties.paths());
         let line = br#"{"app":"shop","event":"buy","user_id":"u","timestamp":5,"platform":"ios","properties":
             {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x"},"none":null,"platform":"p"}}"#;
-        let record = Record { payload: Some(line), ..Record::default() };
+        let record = Record {
+            payload: Some(line),
+            ..Record::default()
+        };
         Ok(read(&record, &plan, |event| filter.fits(event)).unwrap())
     }
 
@@ -208,7 +225,13 @@ mod tests {
 
     #[test]
     fn errors_point_at_the_place() {
-        for (text, place) in [("price >", 7), ("price > 1 andd x == 1", 10), ("(a == 1", 7), ("a = 1", 2), ("a == 'x", 5)] {
+        for (text, place) in [
+            ("price >", 7),
+            ("price > 1 andd x == 1", 10),
+            ("(a == 1", 7),
+            ("a = 1", 2),
+            ("a == 'x", 5),
+        ] {
             let mut properties = PropertyTable::default();
             let error = Filter::new(text, &mut properties).unwrap_err();
             assert_eq!(error.place, place, "{text}: {error}");

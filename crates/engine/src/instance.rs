@@ -69,7 +69,12 @@ pub trait List: 'static {
     /// Every kind, in the order of the list.
     fn kinds(out: &mut Vec<KindInfo>);
     fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError>;
-    fn apply(all: &mut Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>);
+    fn apply(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    );
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
     fn flush(all: &mut Self::Instances, context: &mut Context<'_>);
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool;
@@ -134,11 +139,18 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         Ok((mine, T::build(builder)?))
     }
 
-    fn apply(all: &mut Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>) {
+    fn apply(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
         for instance in &mut all.0 {
             let part = part(&mut parts.0, instance.slot);
             instance.enter(context);
-            instance.processor.apply(&mut instance.state, part, input, context);
+            instance
+                .processor
+                .apply(&mut instance.state, part, input, context);
         }
         T::apply(&mut all.1, &mut parts.1, input, context);
     }
@@ -147,7 +159,9 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         for instance in &mut all.0 {
             if let Some((_, part)) = parts.0.iter_mut().find(|(slot, _)| *slot == instance.slot) {
                 instance.enter(context);
-                instance.processor.settle(&mut instance.state, user, part, context);
+                instance
+                    .processor
+                    .settle(&mut instance.state, user, part, context);
             }
         }
         T::settle(&mut all.1, user, &mut parts.1, context);
@@ -162,7 +176,9 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
     }
 
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool {
-        all.0.iter().any(|instance| instance.processor.settles_before(&instance.state, context))
+        all.0
+            .iter()
+            .any(|instance| instance.processor.settles_before(&instance.state, context))
             || T::settles_before(&all.1, context)
     }
 
@@ -187,7 +203,12 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
             let state = postcard::to_stdvec(&instance.state)
                 .map_err(|error| SnapshotError::Head(format!("{}: {error}", P::KIND)))?;
             let (id, slot, start) = (instance.definition.id, instance.slot, instance.start);
-            out.push(SavedInstance { id, slot, start, state });
+            out.push(SavedInstance {
+                id,
+                slot,
+                start,
+                state,
+            });
         }
         T::save(&all.1, out)
     }
@@ -208,8 +229,8 @@ impl<P: Processor> Instance<P> {
         spec: &crate::Spec,
         body: &serde_json::Value,
     ) -> Result<Self, SnapshotError> {
-        let data: P::Definition = serde_json::from_value(body.clone())
-            .map_err(|error| DefinitionError::new(error.to_string()))?;
+        let data: P::Definition =
+            serde_json::from_value(body.clone()).map_err(|error| DefinitionError::new(error.to_string()))?;
         let definition = Definition::new(
             builder.setup,
             builder.app,
@@ -237,7 +258,14 @@ impl<P: Processor> Instance<P> {
             }
         };
         let origin = origin_hash(builder.topic, builder.partition, start);
-        Ok(Instance { processor, definition, slot, start, origin, state })
+        Ok(Instance {
+            processor,
+            definition,
+            slot,
+            start,
+            origin,
+            state,
+        })
     }
 
     fn enter(&self, context: &mut Context<'_>) {

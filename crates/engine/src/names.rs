@@ -54,7 +54,11 @@ pub struct Names {
 
 impl Names {
     pub fn new(limit: usize) -> Self {
-        Names { dictionaries: Vec::new(), limit, overflow: 0 }
+        Names {
+            dictionaries: Vec::new(),
+            limit,
+            overflow: 0,
+        }
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -97,7 +101,11 @@ impl Names {
     /// The texts again from the numbers, after reading.
     pub(crate) fn restore(&mut self) {
         for dictionary in &mut self.dictionaries {
-            let mut texts: Vec<_> = dictionary.ids.iter().map(|(text, id)| (*id, text.clone())).collect();
+            let mut texts: Vec<_> = dictionary
+                .ids
+                .iter()
+                .map(|(text, id)| (*id, text.clone()))
+                .collect();
             texts.sort_unstable();
             dictionary.texts = texts.into_iter().map(|(_, text)| text).collect();
         }

@@ -14,9 +14,7 @@ use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
 use crate::time::MINUTE_MS;
 use crate::users::Users;
-use crate::{
-    Context, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError, TimeRules,
-};
+use crate::{Context, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError, TimeRules};
 
 /// Which log a partition is the state of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,7 +100,13 @@ pub struct Partition<L: List> {
 
 impl<L: List> Partition<L> {
     /// A state that begins with nothing at `start`.
-    pub fn new(topic: Topic, start: i64, epoch: u16, setup: Setup, key: HashKey) -> Result<Self, SnapshotError> {
+    pub fn new(
+        topic: Topic,
+        start: i64,
+        epoch: u16,
+        setup: Setup,
+        key: HashKey,
+    ) -> Result<Self, SnapshotError> {
         let mut partition = Partition {
             topic,
             key,
@@ -211,7 +215,11 @@ impl<L: List> Partition<L> {
         // have their slots before the first record is read.
         let named: Vec<String> = self.setup.apps.keys().cloned().collect();
         let listed = self.setup.definitions.iter().flat_map(|spec| spec.apps.clone());
-        for app in named.into_iter().chain(listed.collect::<Vec<_>>()).chain([String::new()]) {
+        for app in named
+            .into_iter()
+            .chain(listed.collect::<Vec<_>>())
+            .chain([String::new()])
+        {
             let mut slot = 0;
             std::mem::swap(&mut slot, &mut self.next_slot);
             let built = self.build(&app, Vec::new(), self.position);
@@ -266,14 +274,19 @@ impl<L: List> Partition<L> {
         let event = &match record.timestamp {
             Some(sent) if event.time > sent.saturating_add(time.skew_ms) && sent >= 0 => {
                 self.account.ahead += 1;
-                Event { time: sent, ..event.clone() }
+                Event {
+                    time: sent,
+                    ..event.clone()
+                }
             }
             _ => event.clone(),
         };
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
-        let cutoff = self.watermark.map_or(i64::MIN, |watermark| watermark - time.lateness_ms);
+        let cutoff = self
+            .watermark
+            .map_or(i64::MIN, |watermark| watermark - time.lateness_ms);
         if event.time < cutoff {
             return Ok(Outcome::Late);
         }
@@ -307,7 +320,8 @@ impl<L: List> Partition<L> {
             offset,
             name: self.names.intern(Kind::Event, Some(event.event)),
             dimensions: std::array::from_fn(|place| {
-                self.names.intern(Kind::Dimension(place), Some(event.dimensions[place]))
+                self.names
+                    .intern(Kind::Dimension(place), Some(event.dimensions[place]))
             }),
         };
         let number = app as u32;
@@ -315,7 +329,9 @@ impl<L: List> Partition<L> {
         let known = app.users.wake(user)?;
         let unseen_since = (known.last_seen != i64::MIN).then_some(known.last_seen);
         if let Some(message) = message {
-            known.recent.insert(message, event.time, watermark - app.time.lateness_ms);
+            known
+                .recent
+                .insert(message, event.time, watermark - app.time.lateness_ms);
         }
         known.last_seen = known.last_seen.max(event.time);
         if !std::mem::replace(&mut known.touched.since_flush, true) {
@@ -356,7 +372,12 @@ impl<L: List> Partition<L> {
         }
         let instances = self.build(&name, Vec::new(), self.start)?;
         let time = self.setup.time(&name);
-        self.apps.push(App { name: name.clone(), time, instances, users: Users::default() });
+        self.apps.push(App {
+            name: name.clone(),
+            time,
+            instances,
+            users: Users::default(),
+        });
         let index = self.apps.len() - 1;
         self.app_index.insert(name, index);
         self.put_definitions(index);

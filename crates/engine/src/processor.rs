@@ -41,11 +41,24 @@ pub trait Processor: Sized + Send {
     }
 
     /// Takes an accepted event. The watermark of `context` already includes it.
-    fn apply(&self, state: &mut Self::State, user: &mut Self::User, input: &Input<'_>, context: &mut Context<'_>);
+    fn apply(
+        &self,
+        state: &mut Self::State,
+        user: &mut Self::User,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    );
 
     /// Before a flush, for each user touched since the one before: leaves the rows that the user's
     /// state owes.
-    fn settle(&self, _state: &mut Self::State, _user: u64, _part: &mut Self::User, _context: &mut Context<'_>) {}
+    fn settle(
+        &self,
+        _state: &mut Self::State,
+        _user: u64,
+        _part: &mut Self::User,
+        _context: &mut Context<'_>,
+    ) {
+    }
 
     /// At a flush, when all users have settled: leaves the rows of aggregates that changed.
     fn flush(&self, _state: &mut Self::State, _context: &mut Context<'_>) {}
@@ -102,13 +115,21 @@ impl<'p> Context<'p> {
 
     /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it.
     pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
-        let row = self.rows.row(table).u64(self.definition).u64(self.origin).text(self.app);
+        let row = self
+            .rows
+            .row(table)
+            .u64(self.definition)
+            .u64(self.origin)
+            .text(self.app);
         (row.u64(self.version).bool(deleted), self.names)
     }
 
     /// Begins a row of a user set (definition, app), beside the names to fill it.
     pub fn member(&mut self, table: &'static Table) -> (Row<'_>, &Names) {
-        (self.rows.row(table).u64(self.definition).text(self.app), self.names)
+        (
+            self.rows.row(table).u64(self.definition).text(self.app),
+            self.names,
+        )
     }
 }
 
@@ -135,7 +156,9 @@ impl PropertyTable {
 
     /// The path that a name stands for: `properties.a.b`, `a.b`, `properties["a b"]`.
     pub(crate) fn path(name: &str) -> PropertyPath {
-        let quoted = name.strip_prefix("properties[\"").and_then(|rest| rest.strip_suffix("\"]"));
+        let quoted = name
+            .strip_prefix("properties[\"")
+            .and_then(|rest| rest.strip_suffix("\"]"));
         if let Some(quoted) = quoted {
             return vec![quoted.to_owned()];
         }
@@ -236,9 +259,15 @@ impl Matcher {
     ) -> Result<Matcher, DefinitionError> {
         let list = names.list();
         if list.is_empty() || list.iter().any(String::is_empty) {
-            return Err(DefinitionError::new("event: a name is empty; leave `event` out, or write \"*\", for any"));
+            return Err(DefinitionError::new(
+                "event: a name is empty; leave `event` out, or write \"*\", for any",
+            ));
         }
-        let names = if list.iter().any(|name| name == "*") { Vec::new() } else { list.to_vec() };
+        let names = if list.iter().any(|name| name == "*") {
+            Vec::new()
+        } else {
+            list.to_vec()
+        };
         let filter = filter.map(|text| compiler.filter(text)).transpose()?;
         Ok(Matcher { names, filter })
     }

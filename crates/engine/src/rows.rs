@@ -55,22 +55,36 @@ impl Rows {
 
     /// Begins a row; its columns follow in the table's order.
     pub fn row(&mut self, table: &'static Table) -> Row<'_> {
-        let index = match self.tables.iter().position(|rows| std::ptr::eq(rows.table, table)) {
+        let index = match self
+            .tables
+            .iter()
+            .position(|rows| std::ptr::eq(rows.table, table))
+        {
             Some(index) => index,
             None => {
-                self.tables.push(TableRows { table, rows: 0, bytes: Vec::new() });
+                self.tables.push(TableRows {
+                    table,
+                    rows: 0,
+                    bytes: Vec::new(),
+                });
                 self.tables.len() - 1
             }
         };
         let rows = &mut self.tables[index];
         rows.rows += 1;
-        Row { bytes: &mut rows.bytes }
+        Row {
+            bytes: &mut rows.bytes,
+        }
     }
 
     /// Puts the rows of `other` behind these.
     pub fn append(&mut self, other: Rows) {
         for mut rows in other.tables {
-            match self.tables.iter_mut().find(|mine| std::ptr::eq(mine.table, rows.table)) {
+            match self
+                .tables
+                .iter_mut()
+                .find(|mine| std::ptr::eq(mine.table, rows.table))
+            {
                 Some(mine) => {
                     mine.rows += rows.rows;
                     mine.bytes.append(&mut rows.bytes);
@@ -130,7 +144,8 @@ impl Row<'_> {
     }
     /// Date of days since 1970.
     pub fn date(self, day: i32) -> Self {
-        self.bytes.extend((day.clamp(0, i32::from(u16::MAX)) as u16).to_le_bytes());
+        self.bytes
+            .extend((day.clamp(0, i32::from(u16::MAX)) as u16).to_le_bytes());
         self
     }
     /// The length in front of an array's or map's items.

@@ -114,7 +114,10 @@ impl Sessioniser {
         if rules.max_length.is_some_and(|length| length.0 <= 0) {
             return Err(DefinitionError::new("max_length: must be longer than nothing"));
         }
-        Ok(Sessioniser { rules, zone: compiler.zone()? })
+        Ok(Sessioniser {
+            rules,
+            zone: compiler.zone()?,
+        })
     }
 
     /// Whether an event is part of sessions at all.
@@ -136,7 +139,8 @@ impl Sessioniser {
     /// maximum length.
     fn hang_together(&self, group: u64, end: i64, start: i64) -> bool {
         let pause = start - end;
-        let near = group != 0 || pause < self.rules.gap.0 || (self.rules.gap_inclusive && pause == self.rules.gap.0);
+        let near =
+            group != 0 || pause < self.rules.gap.0 || (self.rules.gap_inclusive && pause == self.rules.gap.0);
         near && (!self.rules.cut_at_midnight || self.zone.day(end).number == self.zone.day(start).number)
     }
 
@@ -152,19 +156,47 @@ impl Sessioniser {
         gone: &mut Vec<(u64, i64)>,
     ) {
         match self.rules.max_length {
-            None => self.insert_joined(pieces, Piece { group, start: time, end: time, data, dirty: true }, gone),
+            None => self.insert_joined(
+                pieces,
+                Piece {
+                    group,
+                    start: time,
+                    end: time,
+                    data,
+                    dirty: true,
+                },
+                gone,
+            ),
             Some(_) => {
                 let before = self.starts(pieces, group);
-                self.insert_apart(pieces, Piece { group, start: time, end: time, data, dirty: true });
+                self.insert_apart(
+                    pieces,
+                    Piece {
+                        group,
+                        start: time,
+                        end: time,
+                        data,
+                        dirty: true,
+                    },
+                );
                 self.compact(pieces, cutoff);
                 let after = self.starts(pieces, group);
-                gone.extend(before.into_iter().filter(|start| !after.contains(start)).map(|start| (group, start)));
+                gone.extend(
+                    before
+                        .into_iter()
+                        .filter(|start| !after.contains(start))
+                        .map(|start| (group, start)),
+                );
             }
         }
     }
 
     fn starts<T>(&self, pieces: &[Piece<T>], group: u64) -> Vec<i64> {
-        self.sessions(pieces).into_iter().filter(|one| one.group == group).map(|one| one.start).collect()
+        self.sessions(pieces)
+            .into_iter()
+            .filter(|one| one.group == group)
+            .map(|one| one.start)
+            .collect()
     }
 
     fn insert_joined<T: Join>(&self, pieces: &mut Vec<Piece<T>>, new: Piece<T>, gone: &mut Vec<(u64, i64)>) {
@@ -172,7 +204,8 @@ impl Sessioniser {
         let mut at = pieces.partition_point(|piece| (piece.group, piece.start) <= (new.group, time));
         let before = at > 0 && {
             let piece = &pieces[at - 1];
-            piece.group == new.group && (time <= piece.end || self.hang_together(piece.group, piece.end, time))
+            piece.group == new.group
+                && (time <= piece.end || self.hang_together(piece.group, piece.end, time))
         };
         if before {
             at -= 1;
@@ -264,7 +297,10 @@ impl Sessioniser {
     fn goes_on<T>(&self, session: &Session, piece: &Piece<T>) -> bool {
         session.group == piece.group
             && self.hang_together(piece.group, session.end, piece.start)
-            && self.rules.max_length.is_none_or(|length| piece.start <= session.start + length.0)
+            && self
+                .rules
+                .max_length
+                .is_none_or(|length| piece.start <= session.start + length.0)
     }
 
     /// Whether no event can change a session any more. A client's own session ends with what is
@@ -286,15 +322,20 @@ mod tests {
     #[track_caller]
     fn check(rules: &str, minutes: &[i64], expected: &str) {
         let rules: Rules = serde_json::from_str(rules).unwrap();
-        let sessioniser = Sessioniser { rules, zone: Zone::new("UTC").unwrap() };
+        let sessioniser = Sessioniser {
+            rules,
+            zone: Zone::new("UTC").unwrap(),
+        };
         let mut pieces = Vec::new();
         let mut gone = Vec::new();
         for minute in minutes {
             sessioniser.insert(&mut pieces, 0, minute * 60_000, (), i64::MIN, &mut gone);
         }
         let sessions = sessioniser.sessions(&pieces);
-        let found: Vec<_> =
-            sessions.iter().map(|one| format!("{}-{}", one.start / 60_000, one.end / 60_000)).collect();
+        let found: Vec<_> = sessions
+            .iter()
+            .map(|one| format!("{}-{}", one.start / 60_000, one.end / 60_000))
+            .collect();
         assert_eq!(found.join(" "), expected);
         for (_, start) in gone {
             assert!(!sessions.iter().any(|one| one.start == start) || rules_cut(&sessioniser));
@@ -324,6 +365,10 @@ mod tests {
         check(hour, &[0, 25, 50, 60, 61, 80], "0-60 61-80");
         check(hour, &[25, 50, 60, 61, 80, 0], "0-60 61-80");
         check(hour, &[20, 40, 60, 80, 100, 0], "0-60 80-100");
-        check(r#"{"cut_at_midnight":true}"#, &[1430, 1439, 1440, 1450], "1430-1439 1440-1450");
+        check(
+            r#"{"cut_at_midnight":true}"#,
+            &[1430, 1439, 1440, 1450],
+            "1430-1439 1440-1450",
+        );
     }
 }

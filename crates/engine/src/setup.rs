@@ -67,7 +67,9 @@ impl Setup {
         let overriding = self.apps.get(app).and_then(|app| app.overrides.get(kind));
         self.definitions
             .iter()
-            .filter(move |spec| spec.kind == kind && (spec.apps.is_empty() || spec.apps.iter().any(|one| one == app)))
+            .filter(move |spec| {
+                spec.kind == kind && (spec.apps.is_empty() || spec.apps.iter().any(|one| one == app))
+            })
             .map(move |spec| (spec, overriding.unwrap_or(&spec.body)))
     }
 }

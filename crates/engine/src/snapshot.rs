@@ -20,7 +20,9 @@ pub const FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("the snapshot was written in format {0}, this release reads format {FORMAT}; start the release that wrote it")]
+    #[error(
+        "the snapshot was written in format {0}, this release reads format {FORMAT}; start the release that wrote it"
+    )]
     Format(u32),
     #[error("the snapshot's head cannot be read: {0}")]
     Head(String),

@@ -27,7 +27,9 @@ pub enum WeekStart {
 /// A duration as people write it (`90 s`, `1.5 h`, `1 week`, `24h`), in milliseconds.
 pub fn duration_ms(text: &str) -> Result<i64, String> {
     let trimmed = text.trim();
-    let split = trimmed.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(trimmed.len());
+    let split = trimmed
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(split);
     let unit_ms = match unit.trim() {
         "ms" | "millisecond" | "milliseconds" => 1,
@@ -36,9 +38,15 @@ pub fn duration_ms(text: &str) -> Result<i64, String> {
         "h" | "hour" | "hours" => HOUR_MS,
         "d" | "day" | "days" => DAY_MS,
         "w" | "week" | "weeks" => 7 * DAY_MS,
-        _ => return Err(format!("'{text}' is no duration; write it like \"90 s\", \"1.5 h\" or \"1 week\"")),
+        _ => {
+            return Err(format!(
+                "'{text}' is no duration; write it like \"90 s\", \"1.5 h\" or \"1 week\""
+            ));
+        }
     };
-    let number: f64 = number.parse().map_err(|_| format!("'{text}' is no duration: no number in front"))?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is no duration: no number in front"))?;
     let ms = number * unit_ms as f64;
     if ms > (400 * 365 * DAY_MS) as f64 {
         return Err(format!("'{text}' is longer than 400 years"));
@@ -85,14 +93,22 @@ pub struct Zone {
 
 impl Zone {
     pub fn new(name: &str) -> Result<Zone, String> {
-        let zone = TimeZone::get(name)
-            .map_err(|_| format!("time zone '{name}' is not known; names are like \"Asia/Shanghai\" or \"UTC\""))?;
-        Ok(Zone { zone, recent: RefCell::default() })
+        let zone = TimeZone::get(name).map_err(|_| {
+            format!("time zone '{name}' is not known; names are like \"Asia/Shanghai\" or \"UTC\"")
+        })?;
+        Ok(Zone {
+            zone,
+            recent: RefCell::default(),
+        })
     }
 
     pub fn day(&self, time: i64) -> Day {
         let mut recent = self.recent.borrow_mut();
-        if let Some(day) = recent.iter().flatten().find(|day| (day.start..day.end).contains(&time)) {
+        if let Some(day) = recent
+            .iter()
+            .flatten()
+            .find(|day| (day.start..day.end).contains(&time))
+        {
             return *day;
         }
         let day = self.find_day(time);
@@ -119,14 +135,21 @@ impl Zone {
 
     fn find_day(&self, time: i64) -> Day {
         let local = instant(time).to_zoned_datetime(self.zone.clone());
-        let start = local.start_of_day().map_or(time, |start| start.timestamp().as_millisecond());
+        let start = local
+            .start_of_day()
+            .map_or(time, |start| start.timestamp().as_millisecond());
         let next = local.tomorrow().and_then(|next| next.start_of_day());
         let end = next.map_or(start + DAY_MS, |end| end.timestamp().as_millisecond());
         let epoch = jiff::civil::date(1970, 1, 1);
         let number = (local.date() - epoch).get_days();
         let first = self.offset_ms(start);
         let offset = (first == self.offset_ms(end - 1)).then_some(first);
-        Day { start, end, number, offset }
+        Day {
+            start,
+            end,
+            number,
+            offset,
+        }
     }
 }
 
@@ -146,20 +169,37 @@ mod tests {
     fn days_are_the_zones_own() {
         let shanghai = Zone::new("Asia/Shanghai").unwrap();
         let day = shanghai.day(ms("2017-11-24T16:00:00Z"));
-        assert_eq!((day.start, day.end), (ms("2017-11-24T16:00:00Z"), ms("2017-11-25T16:00:00Z")));
+        assert_eq!(
+            (day.start, day.end),
+            (ms("2017-11-24T16:00:00Z"), ms("2017-11-25T16:00:00Z"))
+        );
         assert_eq!(day.number, 17495);
         let new_york = Zone::new("America/New_York").unwrap();
         let day = new_york.day(ms("2024-03-10T12:00:00Z"));
         assert_eq!(day.end - day.start, 23 * HOUR_MS);
-        assert_eq!(new_york.hour(ms("2024-11-03T05:30:00Z")), ms("2024-11-03T05:00:00Z"));
-        assert_eq!(new_york.hour(ms("2024-11-03T06:30:00Z")), ms("2024-11-03T06:00:00Z"));
+        assert_eq!(
+            new_york.hour(ms("2024-11-03T05:30:00Z")),
+            ms("2024-11-03T05:00:00Z")
+        );
+        assert_eq!(
+            new_york.hour(ms("2024-11-03T06:30:00Z")),
+            ms("2024-11-03T06:00:00Z")
+        );
         let kolkata = Zone::new("Asia/Kolkata").unwrap();
-        assert_eq!(kolkata.hour(ms("2024-01-01T00:10:00Z")), ms("2023-12-31T23:30:00Z"));
+        assert_eq!(
+            kolkata.hour(ms("2024-01-01T00:10:00Z")),
+            ms("2023-12-31T23:30:00Z")
+        );
     }
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [("90 s", 90_000), ("1.5 h", 5_400_000), ("1 week", 604_800_000), ("24h", DAY_MS)] {
+        for (text, ms) in [
+            ("90 s", 90_000),
+            ("1.5 h", 5_400_000),
+            ("1 week", 604_800_000),
+            ("24h", DAY_MS),
+        ] {
             assert_eq!(duration_ms(text), Ok(ms));
         }
         assert!(duration_ms("soon").is_err());

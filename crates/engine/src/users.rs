@@ -31,7 +31,12 @@ pub(crate) struct Touched {
 
 impl<P: Default> Default for User<P> {
     fn default() -> Self {
-        User { last_seen: i64::MIN, recent: Recent::default(), parts: P::default(), touched: Touched::default() }
+        User {
+            last_seen: i64::MIN,
+            recent: Recent::default(),
+            parts: P::default(),
+            touched: Touched::default(),
+        }
     }
 }
 
@@ -142,7 +147,10 @@ pub(crate) struct Users<P> {
 
 impl<P> Default for Users<P> {
     fn default() -> Self {
-        Users { slots: Map::default(), queue: VecDeque::new() }
+        Users {
+            slots: Map::default(),
+            queue: VecDeque::new(),
+        }
     }
 }
 
@@ -173,7 +181,9 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
 
     pub fn queue_for_cooling(&mut self, id: u64, watermark: i64) {
         let hour = watermark.div_euclid(HOUR_MS);
-        let Some(Slot::Hot(user)) = self.slots.get_mut(&id) else { return };
+        let Some(Slot::Hot(user)) = self.slots.get_mut(&id) else {
+            return;
+        };
         if user.touched.queued_hour == hour && !self.queue.is_empty() {
             return;
         }
@@ -187,7 +197,11 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
     /// The users who may have grown cold: touched last in hours that lie before the cutoff.
     pub fn take_quiet(&mut self, cutoff: i64) -> Vec<u64> {
         let mut quiet = Vec::new();
-        while self.queue.front().is_some_and(|(hour, _)| (hour + 1) * HOUR_MS <= cutoff) {
+        while self
+            .queue
+            .front()
+            .is_some_and(|(hour, _)| (hour + 1) * HOUR_MS <= cutoff)
+        {
             if let Some((_, mut ids)) = self.queue.pop_front() {
                 quiet.append(&mut ids);
             }
@@ -197,7 +211,9 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
 
     /// Who still owes rows to the next flush stays awake, and is looked at again later.
     pub fn cool(&mut self, id: u64, cutoff: i64, watermark: i64) -> Result<(), SnapshotError> {
-        let Some(slot) = self.slots.get_mut(&id) else { return Ok(()) };
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return Ok(());
+        };
         let Slot::Hot(user) = slot else { return Ok(()) };
         if user.touched.since_flush {
             user.touched.queued_hour = i64::MIN;
@@ -211,8 +227,12 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
 
     /// Who was not seen since `before`, in the order of their numbers.
     pub fn not_seen_since(&self, before: i64) -> Vec<u64> {
-        let mut found: Vec<u64> =
-            self.slots.iter().filter(|(_, slot)| last_seen(slot) < before).map(|(id, _)| *id).collect();
+        let mut found: Vec<u64> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| last_seen(slot) < before)
+            .map(|(id, _)| *id)
+            .collect();
         found.sort_unstable();
         found
     }

@@ -21,8 +21,13 @@ pub enum Field {
 }
 
 /// The dimensions that stand in every view, in the order of its columns.
-pub const DIMENSIONS: [Field; 5] =
-    [Field::Platform, Field::AppVersion, Field::Channel, Field::Campaign, Field::Country];
+pub const DIMENSIONS: [Field; 5] = [
+    Field::Platform,
+    Field::AppVersion,
+    Field::Channel,
+    Field::Campaign,
+    Field::Country,
+];
 
 impl Field {
     pub const COUNT: usize = 12;
@@ -83,6 +88,10 @@ pub struct Event<'a> {
 impl Event<'_> {
     /// The id that the event is recorded under.
     pub fn user(&self) -> &str {
-        if self.user_id.is_empty() { self.anonymous_id } else { self.user_id }
+        if self.user_id.is_empty() {
+            self.anonymous_id
+        } else {
+            self.user_id
+        }
     }
 }

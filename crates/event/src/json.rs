@@ -104,7 +104,9 @@ fn member<'de, A: MapAccess<'de>>(
         slots[*slot] = Value::from_json(raw.get());
     }
     let mut json = serde_json::Deserializer::from_str(raw.get());
-    ObjectSeed { node, slots }.deserialize(&mut json).map_err(A::Error::custom)
+    ObjectSeed { node, slots }
+        .deserialize(&mut json)
+        .map_err(A::Error::custom)
 }
 
 /// Finds the wanted child that a key names, without keeping the key.

@@ -43,7 +43,11 @@ impl<'a> Number<'a> {
             Number::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Cow::Borrowed(text),
             _ => {
                 let float = self.as_f64();
-                Cow::Owned(if float == 0.0 { "0".to_owned() } else { float.to_string() })
+                Cow::Owned(if float == 0.0 {
+                    "0".to_owned()
+                } else {
+                    float.to_string()
+                })
             }
         }
     }
@@ -70,7 +74,9 @@ pub fn decimal_to_ms(text: &str, unit_digits: u32) -> Option<i64> {
         None => (text, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let point = (whole.len() as i64).checked_add(exponent)?.checked_add(3 - i64::from(unit_digits))?;
+    let point = (whole.len() as i64)
+        .checked_add(exponent)?
+        .checked_add(3 - i64::from(unit_digits))?;
     let digits = whole.bytes().chain(fraction.bytes());
     let mut ms: i64 = 0;
     let mut cut = false;

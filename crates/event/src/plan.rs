@@ -164,7 +164,11 @@ impl Plan {
             plan.add_field(field, fields.get(field));
         }
         let base = fields.properties.as_deref().unwrap_or("properties");
-        let base: Vec<&str> = if base == "." { Vec::new() } else { base.split('.').collect() };
+        let base: Vec<&str> = if base == "." {
+            Vec::new()
+        } else {
+            base.split('.').collect()
+        };
         for (index, path) in properties.iter().enumerate() {
             let steps = base.iter().copied().chain(path.iter().map(String::as_str));
             plan.root.insert(steps, Field::COUNT + index);
@@ -198,6 +202,11 @@ impl Plan {
 impl Plan {
     /// Wants nothing; a place holder.
     pub fn empty() -> Plan {
-        Plan { root: Node::default(), outside: Vec::new(), unit: Unit::Ms, slots: Field::COUNT }
+        Plan {
+            root: Node::default(),
+            outside: Vec::new(),
+            unit: Unit::Ms,
+            slots: Field::COUNT,
+        }
     }
 }

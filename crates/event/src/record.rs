@@ -61,7 +61,11 @@ pub fn read<R>(
 }
 
 fn required<'a>(text: &'a str, reason: Reason, name: &str) -> Result<&'a str, Rejection> {
-    if text.is_empty() { Err(Rejection::new(reason, format!("{name}: missing or empty"))) } else { Ok(text) }
+    if text.is_empty() {
+        Err(Rejection::new(reason, format!("{name}: missing or empty")))
+    } else {
+        Ok(text)
+    }
 }
 
 fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut [Value<'a>]) {
@@ -69,9 +73,12 @@ fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut [Value
         let bytes = match outside {
             Outside::Value(value) => Some(value.as_bytes()),
             Outside::Key => record.key,
-            Outside::Header(name) => {
-                record.headers.iter().rev().find(|(header, _)| header == name).map(|(_, value)| *value)
-            }
+            Outside::Header(name) => record
+                .headers
+                .iter()
+                .rev()
+                .find(|(header, _)| header == name)
+                .map(|(_, value)| *value),
         };
         slots[*field as usize] = match bytes.map(std::str::from_utf8) {
             Some(Ok(text)) => Value::Text(Cow::Borrowed(text)),
@@ -86,7 +93,9 @@ fn time_ms(value: &Value<'_>, plan: &Plan) -> Result<i64, Rejection> {
         Value::Number(number) => number
             .to_ms(plan.unit.digits())
             .ok_or_else(|| bad(format!("timestamp: {} is out of range", number.decimal())))?,
-        Value::Text(text) => rfc3339_ms(text).map_err(|why| bad(format!("timestamp: '{}': {why}", short(text))))?,
+        Value::Text(text) => {
+            rfc3339_ms(text).map_err(|why| bad(format!("timestamp: '{}': {why}", short(text))))?
+        }
         _ => return Err(bad("timestamp: missing, or neither a number nor text".to_owned())),
     };
     if (0..END_OF_TIME_MS).contains(&ms) {
@@ -116,8 +125,12 @@ mod tests {
         let properties = [vec!["price".to_owned()], vec!["a".to_owned(), "b".to_owned()]];
         let plan = Plan::new(&fields, &properties);
         let headers = [("id", b"h7".as_slice())];
-        let record =
-            Record { headers: &headers, key: Some(b"k1"), payload: Some(line.as_bytes()), ..Record::default() };
+        let record = Record {
+            headers: &headers,
+            key: Some(b"k1"),
+            payload: Some(line.as_bytes()),
+            ..Record::default()
+        };
         let outcome = read(&record, &plan, |event| {
             let properties: Vec<_> = event.properties.iter().map(Value::slice_text).collect();
             format!(
@@ -142,32 +155,72 @@ mod tests {
 
     #[test]
     fn each_field_has_its_rule() {
-        check(r#"{"app":"shop","event":"view","user_id":"u1","timestamp":5}"#, "|shop|view|u1|5|");
-        check(r#"{"app":7,"event":"view","user_id":12345678901234567890123,"timestamp":5.9}"#, "|7|view|12345678901234567890123|5|");
-        check(r#"{"app":"s","event":"v","user_id":"","anonymous_id":"a","timestamp":"1970-01-01T00:00:01.0019Z"}"#, "|s|v|a|1001|");
-        check(r#"{"app":"s","event":"v","user_id":"u","timestamp":"1970-01-01T08:00:00+08:00"}"#, "|s|v|u|0|");
-        check(r#"{"app":"s","event":"v","user_id":"u","timestamp":"1970-01-01T08:00:00"}"#, "bad_time");
-        check(r#"{"app":"s","event":"v","user_id":"u","timestamp":4102444800000}"#, "bad_time");
-        check(r#"{"app":"s","event":"v","user_id":"u","timestamp":-1}"#, "bad_time");
-        check(r#"{"app":"s","event":"v","user_id":"u","timestamp":null}"#, "bad_time");
+        check(
+            r#"{"app":"shop","event":"view","user_id":"u1","timestamp":5}"#,
+            "|shop|view|u1|5|",
+        );
+        check(
+            r#"{"app":7,"event":"view","user_id":12345678901234567890123,"timestamp":5.9}"#,
+            "|7|view|12345678901234567890123|5|",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"","anonymous_id":"a","timestamp":"1970-01-01T00:00:01.0019Z"}"#,
+            "|s|v|a|1001|",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"u","timestamp":"1970-01-01T08:00:00+08:00"}"#,
+            "|s|v|u|0|",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"u","timestamp":"1970-01-01T08:00:00"}"#,
+            "bad_time",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"u","timestamp":4102444800000}"#,
+            "bad_time",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"u","timestamp":-1}"#,
+            "bad_time",
+        );
+        check(
+            r#"{"app":"s","event":"v","user_id":"u","timestamp":null}"#,
+            "bad_time",
+        );
         check(r#"{"app":"","event":"v","user_id":"u","timestamp":1}"#, "no_app");
         check(r#"{"app":"a","user_id":"u","timestamp":1}"#, "no_event");
-        check(r#"{"app":"a","event":"e","user_id":null,"timestamp":1}"#, "no_user");
-        check(r#"{"app":"a","event":"e","user_id":"u","timestamp":1"#, "unreadable");
+        check(
+            r#"{"app":"a","event":"e","user_id":null,"timestamp":1}"#,
+            "no_user",
+        );
+        check(
+            r#"{"app":"a","event":"e","user_id":"u","timestamp":1"#,
+            "unreadable",
+        );
         check(r#"[1]"#, "unreadable");
         check("", "unreadable");
-        check(r#"{"app":"\u0073hop","event":"e","user_id":"u","timestamp":1,"other":[{}]}"#, "|shop|e|u|1|");
+        check(
+            r#"{"app":"\u0073hop","event":"e","user_id":"u","timestamp":1,"other":[{}]}"#,
+            "|shop|e|u|1|",
+        );
     }
 
     #[test]
     fn properties_are_read_as_far_as_they_are_asked_for() {
         let line = |properties: &str| {
-            let line = format!(r#"{{"app":"a","event":"e","user_id":"u","timestamp":1,"properties":{properties}}}"#);
+            let line =
+                format!(r#"{{"app":"a","event":"e","user_id":"u","timestamp":1,"properties":{properties}}}"#);
             read_line(&line, "{}").split('|').next_back().unwrap().to_owned()
         };
-        assert_eq!(line(r#"{"price":12.50,"a":{"b":true,"c":1}}"#), r#"[Some("12.5"), Some("true")]"#);
+        assert_eq!(
+            line(r#"{"price":12.50,"a":{"b":true,"c":1}}"#),
+            r#"[Some("12.5"), Some("true")]"#
+        );
         assert_eq!(line(r#"{"price":null,"a":"x"}"#), "[None, None]");
-        assert_eq!(line(r#"{"price":"","a":{"b":1},"a":{"c":1}}"#), r#"[Some(""), None]"#);
+        assert_eq!(
+            line(r#"{"price":"","a":{"b":1},"a":{"c":1}}"#),
+            r#"[Some(""), None]"#
+        );
         assert_eq!(line("[1]"), "[None, None]");
     }
 
@@ -183,6 +236,9 @@ mod tests {
 
     #[test]
     fn numbers_beyond_64_bits_compare_as_floats() {
-        assert_eq!(Number::new("1e3").compare(&Number::Int(1000)), Some(std::cmp::Ordering::Equal));
+        assert_eq!(
+            Number::new("1e3").compare(&Number::Int(1000)),
+            Some(std::cmp::Ordering::Equal)
+        );
     }
 }

@@ -38,7 +38,10 @@ pub struct Step {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a step is an event's name or { event = …, where = …, name = …, optional = …, first_time = … }")]
+#[serde(
+    untagged,
+    expecting = "a step is an event's name or { event = …, where = …, name = …, optional = …, first_time = … }"
+)]
 enum WrittenStep {
     Name(String),
     Table(StepTable),
@@ -129,7 +132,10 @@ pub struct Exclude {
 
 /// The step whose event a try takes its slice from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "by_step is \"first\", \"last\", \"every\" or a step's number")]
+#[serde(
+    untagged,
+    expecting = "by_step is \"first\", \"last\", \"every\" or a step's number"
+)]
 pub enum ByStep {
     Named(NamedStep),
     Number(usize),
@@ -162,7 +168,11 @@ impl Definition {
         for (place, step) in self.steps.iter().enumerate() {
             let matcher = Matcher::new(&step.event, step.filter.as_deref(), compiler)
                 .map_err(|error| DefinitionError::new(format!("step {}: {error}", place + 1)))?;
-            steps.push(StepMatcher { matcher, optional: step.optional, first_time: step.first_time });
+            steps.push(StepMatcher {
+                matcher,
+                optional: step.optional,
+                first_time: step.first_time,
+            });
         }
         let mut excludes = Vec::new();
         for exclude in &self.exclude {
@@ -216,7 +226,9 @@ impl Definition {
             return wrong("ignore: belongs to order = \"strict\"".to_owned());
         }
         if self.order == Order::Any && self.steps.iter().any(|step| step.optional) {
-            return wrong("steps: with order = \"any\" no step needs another, so none is optional".to_owned());
+            return wrong(
+                "steps: with order = \"any\" no step needs another, so none is optional".to_owned(),
+            );
         }
         if let ByStep::Number(step) = self.by_step
             && !(1..=steps).contains(&step)
@@ -228,8 +240,13 @@ impl Definition {
         }
         for exclude in &self.exclude {
             let (after, before) = exclude.between(steps);
-            if !(1..=steps).contains(&after) || !(1..=steps).contains(&before) || (steps > 1 && after >= before) {
-                return wrong(format!("exclude: after = {after}, before = {before} name no two of {steps} steps"));
+            if !(1..=steps).contains(&after)
+                || !(1..=steps).contains(&before)
+                || (steps > 1 && after >= before)
+            {
+                return wrong(format!(
+                    "exclude: after = {after}, before = {before} name no two of {steps} steps"
+                ));
             }
         }
         Ok(())

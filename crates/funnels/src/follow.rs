@@ -65,7 +65,9 @@ impl Window<'_> {
 /// Whether this is the user's first event ever that fits the step.
 pub(crate) fn is_first(seen: &[Seen], firsts: &[(u8, i64)], place: usize, step: usize) -> bool {
     let time = seen[place].time;
-    let is_earliest = firsts.iter().any(|(known, first)| usize::from(*known) == step && *first == time);
+    let is_earliest = firsts
+        .iter()
+        .any(|(known, first)| usize::from(*known) == step && *first == time);
     let same_instant = seen[..place].iter().rev().take_while(|one| one.time == time);
     is_earliest && !same_instant.into_iter().any(|one| one.steps & (1 << step) != 0)
 }
@@ -78,7 +80,12 @@ struct Matching {
 
 impl Matching {
     /// Finds an event for `step` among its candidates, moving other steps where that helps.
-    fn find(&mut self, step: usize, candidates: &dyn Fn(usize) -> Vec<usize>, tried: &mut Vec<usize>) -> bool {
+    fn find(
+        &mut self,
+        step: usize,
+        candidates: &dyn Fn(usize) -> Vec<usize>,
+        tried: &mut Vec<usize>,
+    ) -> bool {
         for place in candidates(step) {
             if tried.contains(&place) {
                 continue;
@@ -107,8 +114,12 @@ impl Funnel {
     }
 
     fn follow_in_order(&self, window: &Window<'_>) -> Vec<Option<usize>> {
-        let required: Vec<usize> = (0..self.steps.len()).filter(|step| !self.steps[*step].optional).collect();
-        let mut matching = Matching { by: vec![None; self.steps.len()] };
+        let required: Vec<usize> = (0..self.steps.len())
+            .filter(|step| !self.steps[*step].optional)
+            .collect();
+        let mut matching = Matching {
+            by: vec![None; self.steps.len()],
+        };
         matching.by[0] = Some(window.start);
         let mut next = 1;
         for instant in window.instants() {
@@ -117,7 +128,10 @@ impl Funnel {
             }
             let before = next;
             next += self.take_at_instant(window, &instant, &required[next..], &mut matching);
-            if self.order == Order::Strict && before == next && self.breaks(window, &instant, before, &required) {
+            if self.order == Order::Strict
+                && before == next
+                && self.breaks(window, &instant, before, &required)
+            {
                 break;
             }
         }
@@ -135,9 +149,15 @@ impl Funnel {
     ) -> usize {
         let candidates = |step: usize| match step {
             0 => vec![window.start],
-            _ => instant.clone().filter(|place| window.fits(self, *place, step)).collect(),
+            _ => instant
+                .clone()
+                .filter(|place| window.fits(self, *place, step))
+                .collect(),
         };
-        steps.iter().take_while(|step| matching.find(**step, &candidates, &mut Vec::new())).count()
+        steps
+            .iter()
+            .take_while(|step| matching.find(**step, &candidates, &mut Vec::new()))
+            .count()
     }
 
     /// Whether what happened at an instant that did no required step ends a strict try.
@@ -152,15 +172,19 @@ impl Funnel {
             return false;
         }
         let pending = required[next - 1] + 1..required[next];
-        let does_optional =
-            instant.clone().any(|place| pending.clone().any(|step| window.fits(self, place, step)));
+        let does_optional = instant
+            .clone()
+            .any(|place| pending.clone().any(|step| window.fits(self, place, step)));
         !does_optional && instant.clone().any(|place| window.seen[place].breaks)
     }
 
     /// Optional steps, each between the last required step before it and the next required one.
     fn take_optional(&self, window: &Window<'_>, required: &[usize], done: usize, matching: &mut Matching) {
-        let times: Vec<Option<i64>> =
-            matching.by.iter().map(|by| by.map(|place| window.time(place))).collect();
+        let times: Vec<Option<i64>> = matching
+            .by
+            .iter()
+            .map(|by| by.map(|place| window.time(place)))
+            .collect();
         let candidates = |step: usize| -> Vec<usize> {
             if step == 0 {
                 return vec![window.start];
@@ -168,7 +192,10 @@ impl Funnel {
             let (from, to) = if self.steps[step].optional {
                 let before = required[..done].iter().rev().find(|one| **one < step);
                 let after = required.iter().find(|one| **one > step);
-                (before.and_then(|one| times[*one]), after.and_then(|one| times[*one]))
+                (
+                    before.and_then(|one| times[*one]),
+                    after.and_then(|one| times[*one]),
+                )
             } else {
                 (times[step], times[step])
             };
@@ -249,11 +276,19 @@ impl Funnel {
 
     /// The most different steps that events can do, one each.
     fn most_steps(&self, window: &Window<'_>, usable: &[usize]) -> usize {
-        let mut matching = Matching { by: vec![None; self.steps.len()] };
-        let candidates = |step: usize| -> Vec<usize> {
-            usable.iter().copied().filter(|place| window.fits(self, *place, step)).collect()
+        let mut matching = Matching {
+            by: vec![None; self.steps.len()],
         };
-        (0..self.steps.len()).filter(|step| matching.find(*step, &candidates, &mut Vec::new())).count()
+        let candidates = |step: usize| -> Vec<usize> {
+            usable
+                .iter()
+                .copied()
+                .filter(|place| window.fits(self, *place, step))
+                .collect()
+        };
+        (0..self.steps.len())
+            .filter(|step| matching.find(*step, &candidates, &mut Vec::new()))
+            .count()
     }
 
     /// The slice that a try counts in; none where its steps do not agree, or the step is missing.
@@ -266,9 +301,9 @@ impl Funnel {
             ByStep::Named(NamedStep::First) => Some(start),
             ByStep::Named(NamedStep::Last) => done().next_back().copied(),
             ByStep::Number(step) => reached.by[step - 1],
-            ByStep::Named(NamedStep::Every) => {
-                done().all(|place| seen[*place].slice == seen[start].slice).then_some(start)
-            }
+            ByStep::Named(NamedStep::Every) => done()
+                .all(|place| seen[*place].slice == seen[start].slice)
+                .then_some(start),
         };
         from.map(|place| seen[place].slice.clone())
     }

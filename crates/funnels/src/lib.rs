@@ -97,7 +97,9 @@ impl Processor for Funnel {
 
     fn apply(&self, _: &mut Times, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
         let session = self.sessionise(tries, input, context);
-        let Some(seen) = self.see(tries, input, session, context) else { return };
+        let Some(seen) = self.see(tries, input, session, context) else {
+            return;
+        };
         let at = tries.seen.partition_point(|known| known.time <= seen.time);
         tries.seen.insert(at, seen);
     }
@@ -124,22 +126,36 @@ impl Processor for Funnel {
     }
 
     fn remember(tries: Tries) -> Option<Tries> {
-        (!tries.firsts.is_empty()).then(|| Tries { firsts: tries.firsts, ..Tries::default() })
+        (!tries.firsts.is_empty()).then(|| Tries {
+            firsts: tries.firsts,
+            ..Tries::default()
+        })
     }
 }
 
 impl Funnel {
     /// Puts the event into the user's sessions, where the funnel is bound to one.
     fn sessionise(&self, tries: &mut Tries, input: &Input<'_>, context: &Context<'_>) -> Option<u64> {
-        let Span::Session(sessioniser) = &self.within else { return None };
+        let Span::Session(sessioniser) = &self.within else {
+            return None;
+        };
         if !sessioniser.counts(input.event.event) {
             return None;
         }
         let group = sessioniser.group(input.event.session_id);
         let mut gone = Vec::new();
-        sessioniser.insert(&mut tries.sessions, group, input.time, (), context.cutoff(), &mut gone);
+        sessioniser.insert(
+            &mut tries.sessions,
+            group,
+            input.time,
+            (),
+            context.cutoff(),
+            &mut gone,
+        );
         let sessions = sessioniser.sessions(&tries.sessions);
-        let own = sessions.iter().find(|one| one.group == group && (one.start..=one.end).contains(&input.time));
+        let own = sessions
+            .iter()
+            .find(|one| one.group == group && (one.start..=one.end).contains(&input.time));
         // A late event may join sessions and move cuts: from its session's beginning on, all may change.
         tries.mark(own.map_or(input.time, |own| own.start), i64::MAX);
         Some(group)
@@ -154,7 +170,8 @@ impl Funnel {
         context: &mut Context<'_>,
     ) -> Option<Seen> {
         let fitting = |fits: &mut dyn Iterator<Item = bool>| {
-            fits.enumerate().fold(0, |bits, (place, fits)| bits | (u32::from(fits) << place))
+            fits.enumerate()
+                .fold(0, |bits, (place, fits)| bits | (u32::from(fits) << place))
         };
         let steps = fitting(&mut self.steps.iter().map(|step| step.matcher.fits(input.event)));
         let excludes = fitting(&mut self.excludes.iter().map(|(_, matcher)| matcher.fits(input.event)));
@@ -169,8 +186,19 @@ impl Funnel {
         } else if session.is_none() {
             tries.mark(i64::MIN, i64::MAX);
         }
-        let slice = if steps == 0 { Slice::default() } else { self.by.slice(input, context.names) };
-        Some(Seen { time: input.time, steps, excludes, breaks, session, slice })
+        let slice = if steps == 0 {
+            Slice::default()
+        } else {
+            self.by.slice(input, context.names)
+        };
+        Some(Seen {
+            time: input.time,
+            steps,
+            excludes,
+            breaks,
+            session,
+            slice,
+        })
     }
 
     /// Where an event is earlier than the first known, what had counted as the first no longer is.
@@ -183,7 +211,11 @@ impl Funnel {
                 Span::Milliseconds(within) => within,
                 Span::Session(_) => i64::MAX / 4,
             };
-            match tries.firsts.iter_mut().find(|(known, _)| usize::from(*known) == place) {
+            match tries
+                .firsts
+                .iter_mut()
+                .find(|(known, _)| usize::from(*known) == place)
+            {
                 None => tries.firsts.push((place as u8, time)),
                 Some((_, first)) if time < *first => {
                     let old = std::mem::replace(first, time);
@@ -202,8 +234,12 @@ impl Funnel {
                 let (cutoff, remembered) = (context.cutoff(), context.watermark - context.horizon_ms);
                 let pieces = tries.map_or(&[][..], |tries| &tries.sessions);
                 let sessions = sessioniser.sessions(pieces);
-                let open = sessions.iter().filter(|one| !sessioniser.is_settled(one, cutoff, remembered));
-                open.map(|one| one.start).min().map_or(cutoff, |start| start.min(cutoff))
+                let open = sessions
+                    .iter()
+                    .filter(|one| !sessioniser.is_settled(one, cutoff, remembered));
+                open.map(|one| one.start)
+                    .min()
+                    .map_or(cutoff, |start| start.min(cutoff))
             }
         }
     }
@@ -216,14 +252,17 @@ impl Funnel {
             Span::Session(_) => context.horizon_ms,
             Span::Milliseconds(_) => 0,
         };
-        self.zone.day(self.settled_before(None, context).saturating_sub(horizon)).number
+        self.zone
+            .day(self.settled_before(None, context).saturating_sub(horizon))
+            .number
     }
 
     /// Events of days whose tries are all settled are forgotten.
     fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
         let settled = self.settled_before(Some(tries), context);
-        let is_old = |seen: &Seen| seen.time < settled;
-        if !tries.seen.first().is_some_and(is_old) && !tries.sessions.first().is_some_and(|one| one.end < settled) {
+        let has_old = tries.seen.first().is_some_and(|seen| seen.time < settled)
+            || tries.sessions.first().is_some_and(|piece| piece.end < settled);
+        if !has_old {
             return;
         }
         let day = self.zone.day(settled);

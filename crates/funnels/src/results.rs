@@ -69,8 +69,12 @@ impl Funnel {
         tries: &mut Tries,
         context: &mut Context<'_>,
     ) {
-        let Some((from, to)) = tries.changed.take() else { return };
-        let Some((first, last)) = tries.seen.first().zip(tries.seen.last()) else { return };
+        let Some((from, to)) = tries.changed.take() else {
+            return;
+        };
+        let Some((first, last)) = tries.seen.first().zip(tries.seen.last()) else {
+            return;
+        };
         // Whole entry days: a day's furthest try is found among all of its tries.
         let from = self.zone.day(from.max(first.time)).start;
         let to = self.zone.day(to.min(last.time)).end;
@@ -85,8 +89,12 @@ impl Funnel {
             let number = self.zone.day(tries.seen[start].time).number;
             let day = days.entry(number).or_default();
             self.add_possible(&mut hours, &tries.seen, start);
-            let Some(window) = self.window(tries, start) else { continue };
-            let Some(reached) = self.follow(&window) else { continue };
+            let Some(window) = self.window(tries, start) else {
+                continue;
+            };
+            let Some(reached) = self.follow(&window) else {
+                continue;
+            };
             self.add_reached(&mut hours, &tries.seen, start, &reached);
             keep_furthest(day, &tries.seen, &reached);
         }
@@ -125,14 +133,22 @@ impl Funnel {
             Span::Session(sessioniser) => {
                 let group = seen[start].session?;
                 let sessions = sessioniser.sessions(&tries.sessions);
-                let own =
-                    sessions.iter().find(|one| one.group == group && (one.start..=one.end).contains(&time))?;
+                let own = sessions
+                    .iter()
+                    .find(|one| one.group == group && (one.start..=one.end).contains(&time))?;
                 (own.end, Some(group))
             }
         };
         let from = seen.partition_point(|one| one.time < time);
         let to = seen.partition_point(|one| one.time <= end);
-        Some(Window { seen, start, from, to, in_session, firsts: &tries.firsts })
+        Some(Window {
+            seen,
+            start,
+            from,
+            to,
+            in_session,
+            firsts: &tries.firsts,
+        })
     }
 
     /// Every row that a try of this hour may ever have left is written again, be it as deleted: an
@@ -167,7 +183,9 @@ impl Funnel {
         let hour = self.zone.hour(seen[start].time);
         let steps = (0..self.steps.len()).filter(|step| reached.by[*step].is_some());
         let steps = steps.fold(0, |bits, step| bits | (1 << step));
-        *hours.entry((hour, self.slice_of(seen, start, reached))).or_default() |= steps;
+        *hours
+            .entry((hour, self.slice_of(seen, start, reached)))
+            .or_default() |= steps;
     }
 
     fn put_hours(&self, hours: Hours, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
@@ -189,7 +207,10 @@ impl Funnel {
         tries: &mut Tries,
         context: &mut Context<'_>,
     ) {
-        let known = tries.entered.iter().position(|(known, of, _)| *known == hour && *of == slice);
+        let known = tries
+            .entered
+            .iter()
+            .position(|(known, of, _)| *known == hour && *of == slice);
         let known = known.unwrap_or_else(|| {
             tries.entered.push((hour, slice.clone(), 0));
             tries.entered.len() - 1
@@ -204,17 +225,15 @@ impl Funnel {
         }
     }
 
-    fn put_result(
-        &self,
-        hour: i64,
-        slice: Option<Slice>,
-        steps: u32,
-        user: u64,
-        context: &mut Context<'_>,
-    ) {
+    fn put_result(&self, hour: i64, slice: Option<Slice>, steps: u32, user: u64, context: &mut Context<'_>) {
         let (row, names) = context.versioned(&RESULTS, steps == 0);
         let day = self.zone.day(hour);
-        let row = row.u64(user).datetime(hour).date(day.number).datetime(day.start).bool(slice.is_some());
+        let row = row
+            .u64(user)
+            .datetime(hour)
+            .date(day.number)
+            .datetime(day.start)
+            .bool(slice.is_some());
         let none = Slice(std::iter::repeat_n(0, self.by.len()).collect());
         self.by.write(&slice.unwrap_or(none), names, row).u32(steps);
     }
@@ -223,7 +242,11 @@ impl Funnel {
 fn keep_furthest(day: &mut Option<Furthest>, seen: &[Seen], reached: &Reached) {
     let steps = reached.by.iter().flatten().count();
     if day.as_ref().is_none_or(|furthest| furthest.steps < steps) {
-        let times = reached.by.iter().map(|by| by.map(|place| seen[place].time)).collect();
+        let times = reached
+            .by
+            .iter()
+            .map(|by| by.map(|place| seen[place].time))
+            .collect();
         *day = Some(Furthest { steps, times });
     }
 }

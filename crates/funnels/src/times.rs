@@ -26,7 +26,11 @@ const GROWTH: f64 = 1.02;
 
 /// The bin of a time in milliseconds: 0 for none at all, n for up to GROWTH^n ms.
 pub(crate) fn bin(ms: i64) -> u16 {
-    if ms <= 0 { 0 } else { 1 + ((ms as f64).ln() / GROWTH.ln()).floor() as u16 }
+    if ms <= 0 {
+        0
+    } else {
+        1 + ((ms as f64).ln() / GROWTH.ln()).floor() as u16
+    }
 }
 
 /// The histograms of the days that tries may still change in.
@@ -48,7 +52,8 @@ impl Times {
     ) {
         // Written again even where nothing moved: it may have moved and come back since an owner
         // before this one wrote.
-        self.changed.extend((1..steps).map(|step| ((day, step as u8), ())));
+        self.changed
+            .extend((1..steps).map(|step| ((day, step as u8), ())));
         let known = timed.iter().position(|(known, _)| *known == day);
         let before = known.map(|known| timed.remove(known).1).unwrap_or_default();
         let histograms = self.days.entry(day).or_default();
@@ -63,13 +68,19 @@ impl Times {
         if !bins.is_empty() {
             timed.push((day, bins));
         }
-        histograms.values_mut().for_each(|bins| bins.retain(|_, users| *users > 0));
+        histograms
+            .values_mut()
+            .for_each(|bins| bins.retain(|_, users| *users > 0));
     }
 
     pub fn flush(&mut self, context: &mut Context<'_>) {
         for ((day, step), ()) in std::mem::take(&mut self.changed) {
             let none = BTreeMap::new();
-            let bins = self.days.get(&day).and_then(|steps| steps.get(&step)).unwrap_or(&none);
+            let bins = self
+                .days
+                .get(&day)
+                .and_then(|steps| steps.get(&step))
+                .unwrap_or(&none);
             let (row, _) = context.versioned(&TIMES, bins.is_empty());
             let mut row = row.date(day).u8(step + 1).length(bins.len());
             for bin in bins.keys() {

@@ -9,7 +9,9 @@ pub struct InProcess(MockCluster<'static, DefaultProducerContext>);
 
 impl InProcess {
     pub fn start() -> Result<InProcess> {
-        Ok(InProcess(MockCluster::new(1).context("the in-process broker did not start")?))
+        Ok(InProcess(
+            MockCluster::new(1).context("the in-process broker did not start")?,
+        ))
     }
 
     pub fn brokers(&self) -> String {
@@ -17,6 +19,8 @@ impl InProcess {
     }
 
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
-        self.0.create_topic(topic, partitions, 1).with_context(|| format!("the in-process broker has no topic {topic}"))
+        self.0
+            .create_topic(topic, partitions, 1)
+            .with_context(|| format!("the in-process broker has no topic {topic}"))
     }
 }

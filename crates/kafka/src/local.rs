@@ -31,11 +31,19 @@ impl LocalKafka {
         let directory = tempfile::tempdir().context("cannot create a directory for Kafka")?;
         let (port, controller_port) = (free_port()?, free_port()?);
         let properties = directory.path().join("server.properties");
-        fs::write(&properties, server_properties(directory.path(), port, controller_port))
-            .context("cannot write Kafka's server.properties")?;
+        fs::write(
+            &properties,
+            server_properties(directory.path(), port, controller_port),
+        )
+        .context("cannot write Kafka's server.properties")?;
         format_storage(&jars, &properties)?;
         let broker = start_broker(&jars, directory.path())?;
-        let mut kafka = LocalKafka { broker, directory, jars, port };
+        let mut kafka = LocalKafka {
+            broker,
+            directory,
+            jars,
+            port,
+        };
         kafka.wait_until_it_answers()?;
         Ok(kafka)
     }
@@ -51,7 +59,10 @@ impl LocalKafka {
     /// Kills the broker without warning, as a power cut would.
     pub fn kill(&mut self) -> Result<()> {
         self.broker.kill().context("cannot kill Kafka")?;
-        self.broker.wait().map(|_| ()).context("cannot wait for Kafka's end")
+        self.broker
+            .wait()
+            .map(|_| ())
+            .context("cannot wait for Kafka's end")
     }
 
     /// Starts the broker again, on the same port and data.
@@ -71,11 +82,17 @@ impl LocalKafka {
             if let Some(status) = self.broker.try_wait().context("cannot look after Kafka")? {
                 bail!("Kafka ended at its start ({status}): {}", self.log_end());
             }
-            if consumer.fetch_metadata(None, Duration::from_millis(500)).is_ok_and(|found| !found.brokers().is_empty()) {
+            if consumer
+                .fetch_metadata(None, Duration::from_millis(500))
+                .is_ok_and(|found| !found.brokers().is_empty())
+            {
                 return Ok(());
             }
             if started.elapsed() > START_TIMEOUT {
-                bail!("Kafka did not answer within {START_TIMEOUT:?}: {}", self.log_end());
+                bail!(
+                    "Kafka did not answer within {START_TIMEOUT:?}: {}",
+                    self.log_end()
+                );
             }
         }
     }
@@ -131,16 +148,23 @@ fn java(jars: &Path) -> Command {
 
 fn format_storage(jars: &Path, properties: &Path) -> Result<()> {
     let run = |arguments: &[&str]| -> Result<String> {
-        let output = java(jars).arg("kafka.tools.StorageTool").args(arguments).output().context(
-            "cannot run java, which runs Apache Kafka; install a JDK 17",
-        )?;
+        let output = java(jars)
+            .arg("kafka.tools.StorageTool")
+            .args(arguments)
+            .output()
+            .context("cannot run java, which runs Apache Kafka; install a JDK 17")?;
         if !output.status.success() {
-            bail!("Kafka's storage tool failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "Kafka's storage tool failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let id = run(&["random-uuid"])?;
-    let properties = properties.to_str().context("the temporary directory's path is no text")?;
+    let properties = properties
+        .to_str()
+        .context("the temporary directory's path is no text")?;
     run(&["format", "-t", &id, "-c", properties]).map(|_| ())
 }
 
@@ -156,7 +180,9 @@ fn start_broker(jars: &Path, directory: &Path) -> Result<Child> {
         .arg(directory.join("server.properties"))
         .stdout(log.try_clone().context("cannot create Kafka's log file")?)
         .stderr(log);
-    command.spawn().context("cannot run java, which runs Apache Kafka; install a JDK 17")
+    command
+        .spawn()
+        .context("cannot run java, which runs Apache Kafka; install a JDK 17")
 }
 
 /// The directory of Kafka's jars; fetched by Maven where they are not there.
@@ -179,13 +205,22 @@ fn jars() -> Result<PathBuf> {
     fs::write(scratch.path().join("pom.xml"), POM).context("cannot write to the cache")?;
     let output = Command::new("mvn")
         // Strict checksums: a file that does not match its digest is not used.
-        .args(["-q", "-B", "-C", "dependency:copy-dependencies", "-DoutputDirectory=jars"])
+        .args([
+            "-q",
+            "-B",
+            "-C",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=jars",
+        ])
         .current_dir(scratch.path())
         .stdin(Stdio::null())
         .output()
         .context("cannot run mvn, which fetches Apache Kafka; install Maven")?;
     if !output.status.success() {
-        bail!("Maven could not fetch Apache Kafka: {}", String::from_utf8_lossy(&output.stdout).trim());
+        bail!(
+            "Maven could not fetch Apache Kafka: {}",
+            String::from_utf8_lossy(&output.stdout).trim()
+        );
     }
     fs::rename(scratch.path().join("jars"), &directory).context("cannot move Kafka's jars into the cache")?;
     Ok(directory)

@@ -53,12 +53,18 @@ impl Producer {
         }
         let producer = config.create_with_context(Deliveries::default());
         let producer = producer.with_context(|| format!("cannot make a producer for {brokers}"))?;
-        Ok(Producer { producer, plan: Plan::new(&Fields::default(), &[]) })
+        Ok(Producer {
+            producer,
+            plan: Plan::new(&Fields::default(), &[]),
+        })
     }
 
     /// Sends a line under the key of its user; what is no event goes without a key.
     pub fn send(&self, topic: &str, line: &[u8], timestamp_ms: Option<i64>) -> Result<()> {
-        let record = Record { payload: Some(line), ..Record::default() };
+        let record = Record {
+            payload: Some(line),
+            ..Record::default()
+        };
         let user = read(&record, &self.plan, |event| event.user().to_owned()).unwrap_or_default();
         loop {
             let mut message: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).payload(line);
@@ -74,15 +80,25 @@ impl Producer {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
-                Err((error, _)) => return Err(error).with_context(|| format!("cannot send to topic {topic}")),
+                Err((error, _)) => {
+                    return Err(error).with_context(|| format!("cannot send to topic {topic}"));
+                }
             }
         }
     }
 
     /// Waits until the broker has taken all.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
-        self.producer.flush(timeout).context("the broker did not take all records in time")?;
-        let failed = self.producer.context().failed.lock().ok().and_then(|failed| failed.clone());
+        self.producer
+            .flush(timeout)
+            .context("the broker did not take all records in time")?;
+        let failed = self
+            .producer
+            .context()
+            .failed
+            .lock()
+            .ok()
+            .and_then(|failed| failed.clone());
         match failed {
             Some(error) => anyhow::bail!("the broker did not take a record: {error}"),
             None => Ok(()),
@@ -91,7 +107,12 @@ impl Producer {
 }
 
 /// Creates a topic; one that is there already is left as it is.
-pub async fn create_topic(brokers: &str, settings: &BTreeMap<String, String>, topic: &str, partitions: i32) -> Result<()> {
+pub async fn create_topic(
+    brokers: &str,
+    settings: &BTreeMap<String, String>,
+    topic: &str,
+    partitions: i32,
+) -> Result<()> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     for (name, value) in settings {

@@ -22,9 +22,12 @@ pub fn read_all(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<RawRe
         .context("cannot make a Kafka client")?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
-        list.add_partition_offset(topic, partition, Offset::Beginning).context("an offset is not valid")?;
+        list.add_partition_offset(topic, partition, Offset::Beginning)
+            .context("an offset is not valid")?;
     }
-    consumer.assign(&list).with_context(|| format!("cannot read topic {topic}"))?;
+    consumer
+        .assign(&list)
+        .with_context(|| format!("cannot read topic {topic}"))?;
     let mut records = Vec::new();
     let mut ended = 0;
     while ended < partitions {

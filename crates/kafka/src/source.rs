@@ -69,9 +69,16 @@ impl ClientContext for Group {
 }
 
 impl ConsumerContext for Group {
-    fn rebalance(&self, _: &BaseConsumer<Self>, error: rd_kafka_resp_err_t, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        _: &BaseConsumer<Self>,
+        error: rd_kafka_resp_err_t,
+        partitions: &mut TopicPartitionList,
+    ) {
         let rebalance = match error {
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assign(partitions.clone()),
+            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                Rebalance::Assign(partitions.clone())
+            }
             _ => Rebalance::Revoke(partitions.clone()),
         };
         if let Ok(mut rebalances) = self.rebalances.lock() {
@@ -123,9 +130,16 @@ impl<A: Assigner> Source<A> {
             .create_with_context(Group::default())
             .context("[kafka] settings: librdkafka does not take them")?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
+        consumer
+            .subscribe(&topics)
+            .with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         let brokers = settings.brokers.clone();
-        Ok(Source { consumer: Arc::new(consumer), assigner, threads: BTreeMap::new(), brokers })
+        Ok(Source {
+            consumer: Arc::new(consumer),
+            assigner,
+            threads: BTreeMap::new(),
+            brokers,
+        })
     }
 
     /// Consumes until `stop` is set; then everything is left safe.
@@ -154,7 +168,12 @@ impl<A: Assigner> Source<A> {
             None | Some(Err(KafkaError::PartitionEOF(_))) => {}
             // It came before its queue was split off: read again from there, on the queue.
             Some(Ok(message)) => {
-                let seek = consumer.seek(message.topic(), message.partition(), Offset::Offset(message.offset()), BROKER_TIMEOUT);
+                let seek = consumer.seek(
+                    message.topic(),
+                    message.partition(),
+                    Offset::Offset(message.offset()),
+                    BROKER_TIMEOUT,
+                );
                 seek.with_context(|| format!("cannot go back on {}", message.topic()))?;
             }
             Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition))) => {
@@ -164,7 +183,12 @@ impl<A: Assigner> Source<A> {
             Some(Err(error)) => tracing::warn!("Kafka: {error}"),
         }
         loop {
-            let next = consumer.context().rebalances.lock().map_err(|_| anyhow!("a rebalance was lost"))?.pop_front();
+            let next = consumer
+                .context()
+                .rebalances
+                .lock()
+                .map_err(|_| anyhow!("a rebalance was lost"))?
+                .pop_front();
             match next {
                 None => return Ok(()),
                 Some(Rebalance::Assign(partitions)) => self.assign(partitions)?,
@@ -174,8 +198,11 @@ impl<A: Assigner> Source<A> {
     }
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> =
-            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        let keys: Vec<Key> = partitions
+            .elements()
+            .iter()
+            .map(|one| (one.topic().to_owned(), one.partition()))
+            .collect();
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
             let (earliest, end) = self
@@ -188,7 +215,9 @@ impl<A: Assigner> Source<A> {
                 .context("an offset is not valid")?;
             workers.push((worker, end));
         }
-        self.consumer.incremental_assign(&partitions).context("the assignment failed")?;
+        self.consumer
+            .incremental_assign(&partitions)
+            .context("the assignment failed")?;
         for ((topic, partition), (worker, end)) in keys.into_iter().zip(workers) {
             let queue = self
                 .consumer
@@ -202,28 +231,39 @@ impl<A: Assigner> Source<A> {
 
     /// Threads are joined before their partitions are given back.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> =
-            partitions.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        let keys: Vec<Key> = partitions
+            .elements()
+            .iter()
+            .map(|one| (one.topic().to_owned(), one.partition()))
+            .collect();
         let safe = self.finish(&keys)?;
         if let Err(error) = self.consumer.commit(&safe, CommitMode::Sync)
             && safe.count() > 0
         {
             tracing::debug!("offsets for lag tools were not committed: {error}");
         }
-        self.consumer.incremental_unassign(partitions).context("the partitions could not be given back")
+        self.consumer
+            .incremental_unassign(partitions)
+            .context("the partitions could not be given back")
     }
 
     fn finish(&mut self, keys: &[Key]) -> Result<TopicPartitionList> {
-        let threads: Vec<(Key, Thread)> =
-            keys.iter().filter_map(|key| Some((key.clone(), self.threads.remove(key)?))).collect();
+        let threads: Vec<(Key, Thread)> = keys
+            .iter()
+            .filter_map(|key| Some((key.clone(), self.threads.remove(key)?)))
+            .collect();
         for (_, thread) in &threads {
             thread.stop.store(true, Ordering::Relaxed);
         }
         let mut safe = TopicPartitionList::new();
         for ((topic, partition), thread) in threads {
-            let offset = thread.handle.join().map_err(|_| anyhow!("the thread of {topic}[{partition}] panicked"))?;
+            let offset = thread
+                .handle
+                .join()
+                .map_err(|_| anyhow!("the thread of {topic}[{partition}] panicked"))?;
             let offset = offset.with_context(|| format!("{topic}[{partition}]"))?;
-            safe.add_partition_offset(&topic, partition, Offset::Offset(offset)).context("an offset is not valid")?;
+            safe.add_partition_offset(&topic, partition, Offset::Offset(offset))
+                .context("an offset is not valid")?;
         }
         Ok(safe)
     }
@@ -242,11 +282,15 @@ impl<A: Assigner> Source<A> {
         }
         let mut safe = TopicPartitionList::new();
         for ((topic, partition), thread) in &self.threads {
-            if let Ok((_, end)) = self.consumer.fetch_watermarks(topic, *partition, Duration::from_millis(500)) {
+            if let Ok((_, end)) =
+                self.consumer
+                    .fetch_watermarks(topic, *partition, Duration::from_millis(500))
+            {
                 thread.end.store(end, Ordering::Relaxed);
             }
             let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));
-            safe.add_partition_offset(topic, *partition, offset).context("an offset is not valid")?;
+            safe.add_partition_offset(topic, *partition, offset)
+                .context("an offset is not valid")?;
         }
         if safe.count() > 0
             && let Err(error) = self.consumer.commit(&safe, CommitMode::Async)
@@ -289,7 +333,12 @@ fn spawn<W: Worker>(
         .name(format!("{topic}[{partition}]"))
         .spawn(move || own(queue, worker, &shared.0, &shared.1, &shared.2))
         .context("cannot start a thread for a partition")?;
-    Ok(Thread { handle, stop, end, safe })
+    Ok(Thread {
+        handle,
+        stop,
+        end,
+        safe,
+    })
 }
 
 /// Records between two ticks while there is no pause.
@@ -332,7 +381,10 @@ fn own<W: Worker>(
 
 fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<()> {
     let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().filter_map(|header| Some((header.key, header.value?))).collect()
+        headers
+            .iter()
+            .filter_map(|header| Some((header.key, header.value?)))
+            .collect()
     });
     worker.apply(&Record {
         offset: message.offset(),

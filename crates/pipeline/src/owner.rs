@@ -106,7 +106,11 @@ impl<L: List> Owner<L> {
 
     /// Applies the next record; a setup that comes into force here does so first.
     pub fn apply(&mut self, record: &Record<'_>) -> Result<Outcome> {
-        while self.journal.front().is_some_and(|entry| entry.offset <= record.offset) {
+        while self
+            .journal
+            .front()
+            .is_some_and(|entry| entry.offset <= record.offset)
+        {
             if let Some(entry) = self.journal.pop_front() {
                 self.change_setup(entry)?;
             }
@@ -117,7 +121,9 @@ impl<L: List> Owner<L> {
 
     fn change_setup(&mut self, entry: Entry) -> Result<()> {
         tracing::info!(topic = %self.partition.topic(), offset = entry.offset, "another setup comes into force");
-        self.partition.change_setup(entry.setup).context("the setup cannot be used")
+        self.partition
+            .change_setup(entry.setup)
+            .context("the setup cannot be used")
     }
 
     /// Whether so much waits for ClickHouse that reading should stop.
@@ -153,14 +159,24 @@ impl<L: List> Owner<L> {
         };
         let (acknowledge, acknowledged) = oneshot::channel();
         let position = self.partition.position();
-        let batch = Batch { rows, progress: self.progress(), acknowledge };
+        let batch = Batch {
+            rows,
+            progress: self.progress(),
+            acknowledge,
+        };
         anyhow::ensure!(self.writer.send(batch), "the ClickHouse writer has ended");
-        self.under_way = Some(UnderWay { acknowledged, position, capture });
+        self.under_way = Some(UnderWay {
+            acknowledged,
+            position,
+            capture,
+        });
         Ok(())
     }
 
     fn progress(&self) -> Rows {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64);
         let topic = self.partition.topic();
         let mut rows = Rows::default();
         rows.row(&PROGRESS)
@@ -175,7 +191,9 @@ impl<L: List> Owner<L> {
     }
 
     fn look_after_flush(&mut self) -> Result<()> {
-        let Some(under_way) = &mut self.under_way else { return Ok(()) };
+        let Some(under_way) = &mut self.under_way else {
+            return Ok(());
+        };
         match under_way.acknowledged.try_recv() {
             Ok(()) => {
                 if let Some(under_way) = self.under_way.take() {
@@ -204,7 +222,9 @@ impl<L: List> Owner<L> {
 
     /// Whether a snapshot may be taken: none is on its way.
     fn has_snapshots(&mut self) -> Result<bool> {
-        let Some(publishing) = &mut self.publishing else { return Ok(true) };
+        let Some(publishing) = &mut self.publishing else {
+            return Ok(true);
+        };
         match publishing.try_recv() {
             Ok(done) => {
                 self.publishing = None;

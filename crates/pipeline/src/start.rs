@@ -38,11 +38,20 @@ pub struct Start {
 #[derive(Debug, PartialEq, Eq)]
 pub enum StartError {
     /// The snapshot's offset lies before what the log still holds.
-    LogBeginsLater { topic: Topic, snapshot: i64, earliest: i64 },
+    LogBeginsLater {
+        topic: Topic,
+        snapshot: i64,
+        earliest: i64,
+    },
     /// The log ends before the snapshot's offset: it is another log of that name.
     LogIsAnother { topic: Topic, snapshot: i64, end: i64 },
     /// No snapshot, and the log no longer holds everything since the beginning.
-    NothingToGoOnFrom { topic: Topic, begun: i64, earliest: i64, written: i64 },
+    NothingToGoOnFrom {
+        topic: Topic,
+        begun: i64,
+        earliest: i64,
+        written: i64,
+    },
 }
 
 impl std::error::Error for StartError {}
@@ -50,7 +59,11 @@ impl std::error::Error for StartError {}
 impl std::fmt::Display for StartError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StartError::LogBeginsLater { topic, snapshot, earliest } => write!(
+            StartError::LogBeginsLater {
+                topic,
+                snapshot,
+                earliest,
+            } => write!(
                 out,
                 "{topic}: the snapshot ends at offset {snapshot}, but the log begins at {earliest}: offsets {snapshot} \
                  to {earliest} are lost. Restore them, or start with --accept-gap to go on without them; `gaps` will say so"
@@ -60,7 +73,12 @@ impl std::fmt::Display for StartError {
                 "{topic}: the snapshot ends at offset {snapshot}, but the log ends at {end}: the topic was created \
                  again. Give the old topic back, or start with --accept-gap to let the state go on over the new log"
             ),
-            StartError::NothingToGoOnFrom { topic, begun, earliest, written } => write!(
+            StartError::NothingToGoOnFrom {
+                topic,
+                begun,
+                earliest,
+                written,
+            } => write!(
                 out,
                 "{topic}: there is no readable snapshot, and the log begins at {earliest}, behind where counting \
                  began ({begun}). Restore the snapshots, or start with --accept-gap: counting begins anew at {written}, \
@@ -83,22 +101,45 @@ pub async fn start<L: List>(start: Start, log: Log) -> Result<Owner<L>> {
     let mut partition = begun.partition;
     let position = partition.position();
     journal.retain(|entry| begun.keeps_journal || entry.offset < position);
-    let in_force = journal.last().map_or(partition.setup(), |entry| &entry.setup).clone();
+    let in_force = journal
+        .last()
+        .map_or(partition.setup(), |entry| &entry.setup)
+        .clone();
     if journal.is_empty() || in_force != start.setup {
         // Behind everything that was written under the old one, so that no row mixes the two.
-        let offset = if journal.is_empty() { position } else { position.max(written.map_or(0, |(_, at)| at)) };
-        journal.push(Entry { offset, epoch: partition.epoch(), setup: start.setup.clone() });
+        let offset = if journal.is_empty() {
+            position
+        } else {
+            position.max(written.map_or(0, |(_, at)| at))
+        };
+        journal.push(Entry {
+            offset,
+            epoch: partition.epoch(),
+            setup: start.setup.clone(),
+        });
         snapshots.write_journal(&journal).await?;
     }
-    let mut ahead: VecDeque<Entry> = journal.into_iter().filter(|entry| entry.offset >= position).collect();
+    let mut ahead: VecDeque<Entry> = journal
+        .into_iter()
+        .filter(|entry| entry.offset >= position)
+        .collect();
     while ahead.front().is_some_and(|entry| entry.offset == position) {
         if let Some(entry) = ahead.pop_front()
             && entry.setup != *partition.setup()
         {
-            partition.change_setup(entry.setup).context("the setup cannot be used")?;
+            partition
+                .change_setup(entry.setup)
+                .context("the setup cannot be used")?;
         }
     }
-    Ok(Owner::new(partition, ahead, snapshots, start.writer, start.rhythm, log.end))
+    Ok(Owner::new(
+        partition,
+        ahead,
+        snapshots,
+        start.writer,
+        start.rhythm,
+        log.end,
+    ))
 }
 
 struct Begun<L: List> {
@@ -116,7 +157,10 @@ async fn begin<L: List>(
     match loaded {
         Some(loaded) if (log.earliest..=log.end).contains(&loaded.position) => {
             tracing::info!(topic = %start.topic, offset = loaded.position, "goes on from its snapshot");
-            Ok(Begun { partition: restore(loaded, start.key)?, keeps_journal: true })
+            Ok(Begun {
+                partition: restore(loaded, start.key)?,
+                keeps_journal: true,
+            })
         }
         Some(loaded) => go_on_elsewhere(start, log, loaded).await,
         None => begin_without_snapshot(start, log, journal, written).await,
@@ -132,17 +176,30 @@ async fn go_on_elsewhere<L: List>(start: &Start, log: Log, loaded: Loaded) -> Re
     let snapshot = loaded.position;
     let is_another = snapshot > log.end;
     let error = if is_another {
-        StartError::LogIsAnother { topic, snapshot, end: log.end }
+        StartError::LogIsAnother {
+            topic,
+            snapshot,
+            end: log.end,
+        }
     } else {
-        StartError::LogBeginsLater { topic, snapshot, earliest: log.earliest }
+        StartError::LogBeginsLater {
+            topic,
+            snapshot,
+            earliest: log.earliest,
+        }
     };
     if !start.accept_gap {
         return Err(error.into());
     }
     let mut partition: Partition<L> = restore(loaded, start.key)?;
-    partition.skip_to(log.earliest, is_another).context("the state cannot go on")?;
+    partition
+        .skip_to(log.earliest, is_another)
+        .context("the state cannot go on")?;
     put_gap(start, snapshot, log.earliest, &error.to_string()).await?;
-    Ok(Begun { partition, keeps_journal: false })
+    Ok(Begun {
+        partition,
+        keeps_journal: false,
+    })
 }
 
 async fn begin_without_snapshot<L: List>(
@@ -153,26 +210,44 @@ async fn begin_without_snapshot<L: List>(
 ) -> Result<Begun<L>> {
     let first = journal.first().map(|entry| (entry.offset, entry.setup.clone()));
     let recorded = first_origin(start).await?;
-    let (Some((epoch, written)), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at))) else {
+    let (Some((epoch, written)), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at)))
+    else {
         tracing::info!(topic = %start.topic, offset = log.first, "starts for the first time");
         let partition = Partition::new(start.topic.clone(), log.first, 0, start.setup.clone(), start.key);
-        return Ok(Begun { partition: partition.context("the setup cannot be used")?, keeps_journal: false });
+        return Ok(Begun {
+            partition: partition.context("the setup cannot be used")?,
+            keeps_journal: false,
+        });
     };
     if begun >= log.earliest && written <= log.end {
         tracing::warn!(topic = %start.topic, offset = begun, "has no snapshot: counts again from where counting began");
         let setup = first.map_or(start.setup.clone(), |(_, setup)| setup);
         let partition = Partition::new(start.topic.clone(), begun, epoch, setup, start.key);
-        return Ok(Begun { partition: partition.context("the setup cannot be used")?, keeps_journal: true });
+        return Ok(Begun {
+            partition: partition.context("the setup cannot be used")?,
+            keeps_journal: true,
+        });
     }
-    let error =
-        StartError::NothingToGoOnFrom { topic: start.topic.clone(), begun, earliest: log.earliest, written };
+    let error = StartError::NothingToGoOnFrom {
+        topic: start.topic.clone(),
+        begun,
+        earliest: log.earliest,
+        written,
+    };
     if !start.accept_gap {
         return Err(error.into());
     }
-    let (at, epoch) = if written > log.end { (log.earliest, epoch + 1) } else { (written.max(log.earliest), epoch) };
+    let (at, epoch) = if written > log.end {
+        (log.earliest, epoch + 1)
+    } else {
+        (written.max(log.earliest), epoch)
+    };
     put_gap(start, begun, at, &error.to_string()).await?;
     let partition = Partition::new(start.topic.clone(), at, epoch, start.setup.clone(), start.key);
-    Ok(Begun { partition: partition.context("the setup cannot be used")?, keeps_journal: false })
+    Ok(Begun {
+        partition: partition.context("the setup cannot be used")?,
+        keeps_journal: false,
+    })
 }
 
 fn quoted(text: &str) -> String {
@@ -181,15 +256,29 @@ fn quoted(text: &str) -> String {
 
 /// The highest version that any table holds of this partition: epoch and offset.
 async fn written(start: &Start) -> Result<Option<(u16, i64)>> {
-    const TABLES: [&str; 5] = ["count_rows", "rolling_rows", "session_rows", "funnel_rows", "funnel_time_rows"];
+    const TABLES: [&str; 5] = [
+        "count_rows",
+        "rolling_rows",
+        "session_rows",
+        "funnel_rows",
+        "funnel_time_rows",
+    ];
     let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
     let origins = format!("SELECT origin FROM origin_rows WHERE topic = {topic} AND partition = {partition}");
     let mut parts: Vec<String> = TABLES
         .iter()
         .map(|table| format!("SELECT max(version) AS v FROM {table} WHERE origin IN ({origins})"))
         .collect();
-    parts.push(format!("SELECT max(version) AS v FROM record_rows WHERE topic = {topic} AND partition = {partition}"));
-    let rows = start.client.rows(&format!("SELECT max(v) AS version FROM ({})", parts.join(" UNION ALL "))).await?;
+    parts.push(format!(
+        "SELECT max(version) AS v FROM record_rows WHERE topic = {topic} AND partition = {partition}"
+    ));
+    let rows = start
+        .client
+        .rows(&format!(
+            "SELECT max(v) AS version FROM ({})",
+            parts.join(" UNION ALL ")
+        ))
+        .await?;
     let version = rows.first().and_then(|row| row["version"].as_u64()).unwrap_or(0);
     Ok((version > 0).then_some(((version >> 48) as u16, (version & ((1 << 48) - 1)) as i64)))
 }
@@ -211,5 +300,9 @@ async fn put_gap(start: &Start, from: i64, to: i64, reason: &str) -> Result<()> 
         start.topic.partition,
         quoted(reason)
     );
-    start.client.execute(&statement).await.context("the gap cannot be written down")
+    start
+        .client
+        .execute(&statement)
+        .await
+        .context("the gap cannot be written down")
 }

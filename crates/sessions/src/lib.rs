@@ -5,7 +5,9 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use cambium_engine::sessionise::{Join, Piece, Rules, Session, Sessioniser};
-use cambium_engine::{Compiler, Context, DefinitionError, EventNames, Input, Kind, Matcher, Processor, Table, Zone};
+use cambium_engine::{
+    Compiler, Context, DefinitionError, EventNames, Input, Kind, Matcher, Processor, Table, Zone,
+};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -102,11 +104,16 @@ impl Processor for Sessions {
     fn new(rules: Rules, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         let page = match &rules.page {
             None => None,
-            Some(page) => {
-                Some((page_matcher(&page.event, compiler)?, compiler.property_slot(&page.property)?))
-            }
+            Some(page) => Some((
+                page_matcher(&page.event, compiler)?,
+                compiler.property_slot(&page.property)?,
+            )),
         };
-        Ok(Sessions { sessioniser: Sessioniser::new(rules, compiler)?, page, zone: compiler.zone()? })
+        Ok(Sessions {
+            sessioniser: Sessioniser::new(rules, compiler)?,
+            page,
+            zone: compiler.zone()?,
+        })
     }
 
     fn apply(&self, (): &mut (), recent: &mut Recent, input: &Input<'_>, context: &mut Context<'_>) {
@@ -116,7 +123,14 @@ impl Processor for Sessions {
         let summary = self.summary(input);
         let group = self.sessioniser.group(input.event.session_id);
         let cutoff = context.cutoff();
-        self.sessioniser.insert(&mut recent.pieces, group, input.time, summary, cutoff, &mut recent.gone);
+        self.sessioniser.insert(
+            &mut recent.pieces,
+            group,
+            input.time,
+            summary,
+            cutoff,
+            &mut recent.gone,
+        );
         self.forget_settled(recent, input.user, context);
     }
 
@@ -126,7 +140,10 @@ impl Processor for Sessions {
             self.put_if_changed(recent, session, user, context);
         }
         for (group, start) in std::mem::take(&mut recent.gone) {
-            if !sessions.iter().any(|session| session.group == group && session.start == start) {
+            if !sessions
+                .iter()
+                .any(|session| session.group == group && session.start == start)
+            {
                 self.put_gone(group, start, user, context);
             }
         }
@@ -140,16 +157,26 @@ fn page_matcher(names: &EventNames, compiler: &mut Compiler<'_>) -> Result<Match
 
 impl Sessions {
     fn summary(&self, input: &Input<'_>) -> Summary {
-        let page = self.page.as_ref().filter(|(matcher, _)| matcher.fits(input.event)).map(|(_, slot)| {
-            let path = input.event.properties.get(*slot).and_then(|value| value.slice_text());
-            (input.time, Box::from(path.as_deref().unwrap_or_default()))
-        });
+        let page = self
+            .page
+            .as_ref()
+            .filter(|(matcher, _)| matcher.fits(input.event))
+            .map(|(_, slot)| {
+                let path = input
+                    .event
+                    .properties
+                    .get(*slot)
+                    .and_then(|value| value.slice_text());
+                (input.time, Box::from(path.as_deref().unwrap_or_default()))
+            });
         Summary {
             events: 1,
             pages: u64::from(page.is_some()),
             entry: page.clone(),
             exit: page,
-            dimensions: input.dimensions.map(|value| (value != 0).then_some((input.time, value))),
+            dimensions: input
+                .dimensions
+                .map(|value| (value != 0).then_some((input.time, value))),
         }
     }
 
@@ -171,8 +198,17 @@ impl Sessions {
         let pieces = &recent.pieces[session.pieces.clone()];
         if pieces.iter().any(|piece| piece.dirty) {
             let mut summary = pieces[0].data.clone();
-            pieces[1..].iter().for_each(|piece| summary.join(piece.data.clone()));
-            self.put(session.group, session.start, session.end, Some(&summary), user, context);
+            pieces[1..]
+                .iter()
+                .for_each(|piece| summary.join(piece.data.clone()));
+            self.put(
+                session.group,
+                session.start,
+                session.end,
+                Some(&summary),
+                user,
+                context,
+            );
         }
     }
 
@@ -193,9 +229,14 @@ impl Sessions {
         let (row, names) = context.versioned(&SESSIONS, summary.is_none());
         let (events, pages) = summary.map_or((0, 0), |summary| (summary.events, summary.pages));
         let path = |page: Option<&Option<(i64, Box<str>)>>| {
-            page.and_then(Option::as_ref).map_or(String::new(), |(_, path)| path.to_string())
+            page.and_then(Option::as_ref)
+                .map_or(String::new(), |(_, path)| path.to_string())
         };
-        let bounced = if self.page.is_some() { pages <= 1 } else { events <= 1 };
+        let bounced = if self.page.is_some() {
+            pages <= 1
+        } else {
+            events <= 1
+        };
         let mut row = row
             .u64(user)
             .u64(id)

@@ -71,16 +71,34 @@ type Try = Vec<Option<usize>>;
 
 impl Funnel {
     /// Adds what one user reached.
-    pub fn add(&self, user: u64, events: &[&Event], sessions: &[Session], day: &dyn Fn(i64) -> i32, reached: &mut Reached) {
+    pub fn add(
+        &self,
+        user: u64,
+        events: &[&Event],
+        sessions: &[Session],
+        day: &dyn Fn(i64) -> i32,
+        reached: &mut Reached,
+    ) {
         let session_of = (0..events.len())
-            .map(|place| sessions.iter().position(|session| session.events.contains(&place)))
+            .map(|place| {
+                sessions
+                    .iter()
+                    .position(|session| session.events.contains(&place))
+            })
             .collect();
-        let view = View { funnel: self, events, session_of };
-        for start in 0..events.len() {
+        let view = View {
+            funnel: self,
+            events,
+            session_of,
+        };
+        for (start, event) in events.iter().enumerate() {
             let Some(done) = view.follow(start) else { continue };
             let slice = view.slice(start, &done);
             for (step, _) in done.iter().enumerate().filter(|(_, by)| by.is_some()) {
-                reached.entry((day(events[start].time), slice.clone(), step + 1)).or_default().insert(user);
+                reached
+                    .entry((day(event.time), slice.clone(), step + 1))
+                    .or_default()
+                    .insert(user);
             }
         }
     }
@@ -127,15 +145,26 @@ impl View<'_> {
     /// Follows every choice for the required steps from `step` on.
     fn take_required(&self, start: usize, step: usize, done: Try, best: &mut Try) {
         let count = |done: &Try| {
-            let required = done.iter().zip(&self.funnel.steps).filter(|(by, step)| by.is_some() && !step.optional);
+            let required = done
+                .iter()
+                .zip(&self.funnel.steps)
+                .filter(|(by, step)| by.is_some() && !step.optional);
             (required.count(), done.iter().flatten().count())
         };
-        let Some(next) = (step..self.funnel.steps.len()).find(|step| !self.funnel.steps[*step].optional) else {
+        let Some(next) = (step..self.funnel.steps.len()).find(|step| !self.funnel.steps[*step].optional)
+        else {
             return self.take_optional(start, 1, done, best, &count);
         };
-        let since = done.iter().flatten().map(|place| self.time(*place)).max().unwrap_or(0);
+        let since = done
+            .iter()
+            .flatten()
+            .map(|place| self.time(*place))
+            .max()
+            .unwrap_or(0);
         let free: Vec<usize> = (0..self.events.len())
-            .filter(|place| self.in_window(start, *place) && self.time(*place) >= since && !done.contains(&Some(*place)))
+            .filter(|place| {
+                self.in_window(start, *place) && self.time(*place) >= since && !done.contains(&Some(*place))
+            })
             .filter(|place| self.fits(*place, next))
             .collect();
         let earliest = free.iter().map(|place| self.time(*place)).min();
@@ -157,7 +186,9 @@ impl View<'_> {
         if self.funnel.order != Order::Strict {
             return true;
         }
-        let pending = (0..next).rev().take_while(|step| self.funnel.steps[*step].optional);
+        let pending = (0..next)
+            .rev()
+            .take_while(|step| self.funnel.steps[*step].optional);
         let pending: Vec<usize> = pending.collect();
         let between = |place: &usize| from < self.time(*place) && self.time(*place) < to;
         let mut instants: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
@@ -165,10 +196,13 @@ impl View<'_> {
             instants.entry(self.time(place)).or_default().push(place);
         }
         instants.values().all(|places| {
-            let does_optional = places
-                .iter()
-                .any(|place| self.in_window(start, *place) && pending.iter().any(|step| self.fits(*place, *step)));
-            does_optional || places.iter().all(|place| self.funnel.ignore.contains(&self.events[*place].event))
+            let does_optional = places.iter().any(|place| {
+                self.in_window(start, *place) && pending.iter().any(|step| self.fits(*place, *step))
+            });
+            does_optional
+                || places
+                    .iter()
+                    .all(|place| self.funnel.ignore.contains(&self.events[*place].event))
         })
     }
 
@@ -191,9 +225,16 @@ impl View<'_> {
         if !steps[step].optional {
             return self.take_optional(start, step + 1, done, best, count);
         }
-        let before = (0..step).rev().find(|one| !steps[*one].optional).and_then(|one| done[one]);
-        let after = (step + 1..done.len()).find(|one| !steps[*one].optional).and_then(|one| done[one]);
-        let Some(before) = before else { return self.take_optional(start, step + 1, done, best, count) };
+        let before = (0..step)
+            .rev()
+            .find(|one| !steps[*one].optional)
+            .and_then(|one| done[one]);
+        let after = (step + 1..done.len())
+            .find(|one| !steps[*one].optional)
+            .and_then(|one| done[one]);
+        let Some(before) = before else {
+            return self.take_optional(start, step + 1, done, best, count);
+        };
         // Where one event could do this step or a later one, it does this one: left out comes last.
         for place in 0..self.events.len() {
             let time = self.time(place);
@@ -211,7 +252,9 @@ impl View<'_> {
 
     fn is_void(&self, start: usize, done: &Try) -> bool {
         self.funnel.exclude.iter().any(|exclude| {
-            let Some(from) = done[exclude.after - 1] else { return false };
+            let Some(from) = done[exclude.after - 1] else {
+                return false;
+            };
             let to = done[exclude.before - 1];
             (0..self.events.len()).any(|place| {
                 self.events[place].event == exclude.event
@@ -248,8 +291,12 @@ impl View<'_> {
             if done.len() == steps {
                 break;
             }
-            let is_excluded =
-                |place: &usize| self.funnel.exclude.iter().any(|exclude| exclude.event == self.events[*place].event);
+            let is_excluded = |place: &usize| {
+                self.funnel
+                    .exclude
+                    .iter()
+                    .any(|exclude| exclude.event == self.events[*place].event)
+            };
             if time > self.time(start) && places.iter().any(is_excluded) {
                 used.truncate(1);
                 done.truncate(1);
@@ -284,9 +331,11 @@ impl View<'_> {
             ByStep::First => Some(slice(start)),
             ByStep::Last => done.iter().flatten().next_back().map(|place| slice(*place)),
             ByStep::Number(step) => done[step - 1].map(slice),
-            ByStep::Every => {
-                done.iter().flatten().all(|place| slice(*place) == slice(start)).then(|| slice(start))
-            }
+            ByStep::Every => done
+                .iter()
+                .flatten()
+                .all(|place| slice(*place) == slice(start))
+                .then(|| slice(start)),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Product {
             "app_version": format!("1.{}", user % 4),
             "channel": CHANNELS[user % 5],
             "country": COUNTRIES[user % 4],
-            "properties": { "item_id": self.random.u32(1..5000), "price": price, "plan": if user % 10 == 0 { "pro" } else { "free" } },
+            "properties": { "item_id": self.random.u32(1..5000), "price": price, "plan": if user.is_multiple_of(10) { "pro" } else { "free" } },
         });
         let mut bytes = line.to_string().into_bytes();
         if broken {
@@ -146,7 +146,11 @@ impl Iterator for Product {
         let user = self.next_user();
         let event = self.step(user);
         let payload = self.payload(user, event);
-        let publication = Publication { user: format!("u{user}"), timestamp_ms: self.now_ms as i64, payload };
+        let publication = Publication {
+            user: format!("u{user}"),
+            timestamp_ms: self.now_ms as i64,
+            payload,
+        };
         self.last = Some(publication.clone());
         Some(publication)
     }

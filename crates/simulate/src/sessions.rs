@@ -42,14 +42,26 @@ pub fn sessions(events: &[&Event], rules: &Rules, day: &dyn Fn(i64) -> i32) -> V
         if rules.ignore.contains(&event.event) {
             continue;
         }
-        let client_id = if rules.client_ids { event.session_id.clone() } else { String::new() };
-        let last = sessions.iter_mut().rev().find(|session| session.client_id == client_id);
+        let client_id = if rules.client_ids {
+            event.session_id.clone()
+        } else {
+            String::new()
+        };
+        let last = sessions
+            .iter_mut()
+            .rev()
+            .find(|session| session.client_id == client_id);
         match last {
             Some(session) if goes_on(session, event.time, rules, day) => {
                 session.events.push(place);
                 session.end = event.time;
             }
-            _ => sessions.push(Session { client_id, events: vec![place], start: event.time, end: event.time }),
+            _ => sessions.push(Session {
+                client_id,
+                events: vec![place],
+                start: event.time,
+                end: event.time,
+            }),
         }
     }
     sessions
@@ -60,6 +72,8 @@ fn goes_on(session: &Session, time: i64, rules: &Rules, day: &dyn Fn(i64) -> i32
     let near = !session.client_id.is_empty()
         || pause < rules.gap_ms
         || (rules.gap_inclusive && pause == rules.gap_ms);
-    near && rules.max_length_ms.is_none_or(|length| time <= session.start + length)
+    near && rules
+        .max_length_ms
+        .is_none_or(|length| time <= session.start + length)
         && (!rules.cut_at_midnight || day(time) == day(session.end))
 }

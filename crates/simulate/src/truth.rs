@@ -82,7 +82,10 @@ impl Truth {
             let before = accepted.entry(record.partition).or_default();
             truth.judge(record, rules, before);
         }
-        truth.events = accepted.into_values().flat_map(|accepted| accepted.events).collect();
+        truth.events = accepted
+            .into_values()
+            .flat_map(|accepted| accepted.events)
+            .collect();
         truth.events.sort_by_key(|event| event.time);
         truth
     }
@@ -102,10 +105,16 @@ impl Truth {
         }
         let watermark = self.watermarks.get(&record.partition).copied();
         let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
-        self.watermarks.insert(record.partition, watermark.map_or(event.time, |known| known.max(event.time)));
+        self.watermarks.insert(
+            record.partition,
+            watermark.map_or(event.time, |known| known.max(event.time)),
+        );
         let message = (event.app.clone(), event.user, event.message_id.clone());
-        let is_duplicate =
-            !event.message_id.is_empty() && accepted.messages.get(&message).is_some_and(|time| *time >= cutoff);
+        let is_duplicate = !event.message_id.is_empty()
+            && accepted
+                .messages
+                .get(&message)
+                .is_some_and(|time| *time >= cutoff);
         if event.time < cutoff {
             account.late += 1;
         } else if is_duplicate {
@@ -120,7 +129,9 @@ impl Truth {
 
     /// Days since 1970 of the local day of an instant.
     pub fn day(&self, time: i64) -> i32 {
-        let local = self.zone.to_datetime(Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH));
+        let local = self
+            .zone
+            .to_datetime(Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH));
         (local.date() - jiff::civil::date(1970, 1, 1)).get_days()
     }
 
@@ -130,7 +141,9 @@ impl Truth {
         for event in &self.events {
             let minute = event.time.div_euclid(60_000) * 60_000;
             let [platform, _, channel, _, _] = event.dimensions.clone();
-            let count = counts.entry((event.app.clone(), event.event.clone(), minute, platform, channel)).or_default();
+            let count = counts
+                .entry((event.app.clone(), event.event.clone(), minute, platform, channel))
+                .or_default();
             count.0 += 1;
             count.1.insert(event.user);
         }
@@ -141,7 +154,9 @@ impl Truth {
     pub fn daily_users(&self) -> BTreeMap<(String, i32), BTreeSet<u64>> {
         let mut days: BTreeMap<(String, i32), BTreeSet<u64>> = BTreeMap::new();
         for event in &self.events {
-            days.entry((event.app.clone(), self.day(event.time))).or_default().insert(event.user);
+            days.entry((event.app.clone(), self.day(event.time)))
+                .or_default()
+                .insert(event.user);
         }
         days
     }
@@ -152,14 +167,22 @@ impl Truth {
         let in_window = |event: &&Event| {
             event.app == app && (last - slices + 1..=last).contains(&event.time.div_euclid(slice_ms))
         };
-        self.events.iter().filter(in_window).map(|event| event.user).collect::<BTreeSet<_>>().len()
+        self.events
+            .iter()
+            .filter(in_window)
+            .map(|event| event.user)
+            .collect::<BTreeSet<_>>()
+            .len()
     }
 
     /// Each user's events, in order.
     pub fn by_user(&self) -> BTreeMap<(String, u64), Vec<&Event>> {
         let mut users: BTreeMap<(String, u64), Vec<&Event>> = BTreeMap::new();
         for event in &self.events {
-            users.entry((event.app.clone(), event.user)).or_default().push(event);
+            users
+                .entry((event.app.clone(), event.user))
+                .or_default()
+                .push(event);
         }
         users
     }
@@ -182,7 +205,9 @@ fn parse(payload: &[u8]) -> Option<Event> {
         id => id,
     };
     let time = match &value["timestamp"] {
-        Value::Number(number) => number.as_i64().or(number.as_f64().map(|float| float.floor() as i64))?,
+        Value::Number(number) => number
+            .as_i64()
+            .or(number.as_f64().map(|float| float.floor() as i64))?,
         Value::String(text) => text.parse::<Timestamp>().ok()?.as_millisecond(),
         _ => return None,
     };

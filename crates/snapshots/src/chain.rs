@@ -35,7 +35,13 @@ type Users = BTreeMap<(u32, u64), Vec<u8>>;
 
 impl Snapshots {
     pub(crate) fn new(store: Store, key: Key, keep: usize) -> Self {
-        Snapshots { store, key, keep, newest: None, chain: 0 }
+        Snapshots {
+            store,
+            key,
+            keep,
+            newest: None,
+            chain: 0,
+        }
     }
 
     /// The same place, for the time that this one is busy elsewhere.
@@ -51,7 +57,9 @@ impl Snapshots {
                 Ok((part, users, chain)) => {
                     self.newest = Some(name);
                     self.chain = chain;
-                    let users = users.into_iter().map(|((app, user), state)| (app, user, state.into()));
+                    let users = users
+                        .into_iter()
+                        .map(|((app, user), state)| (app, user, state.into()));
                     let loaded = Loaded {
                         epoch: part.epoch,
                         position: part.position,
@@ -68,7 +76,10 @@ impl Snapshots {
 
     async fn names(&self) -> Result<Vec<String>> {
         let names = self.store.list(&self.key).await?;
-        Ok(names.into_iter().filter(|name| name.ends_with(".full") || name.ends_with(".delta")).collect())
+        Ok(names
+            .into_iter()
+            .filter(|name| name.ends_with(".full") || name.ends_with(".delta"))
+            .collect())
     }
 
     async fn part(&self, name: &str) -> Result<Part> {
@@ -103,7 +114,9 @@ impl Snapshots {
     pub async fn publish(&mut self, capture: Capture) -> Result<()> {
         let part = Part::new(capture, self.newest.clone());
         let name = part.name();
-        self.store.put(&self.key.clone().join(name.as_str()), part.encode()?).await?;
+        self.store
+            .put(&self.key.clone().join(name.as_str()), part.encode()?)
+            .await?;
         self.chain += usize::from(part.base.is_some());
         self.newest = Some(name.clone());
         if self.chain >= MAX_CHAIN {
@@ -115,9 +128,18 @@ impl Snapshots {
 
     async fn make_full(&mut self, name: &str) -> Result<()> {
         let (part, users, _) = self.merge(name).await?;
-        let users = users.into_iter().map(|((app, user), state)| (app, user, Some(state))).collect();
-        let full = Part { base: None, users, ..part };
-        self.store.put(&self.key.clone().join(full.name()), full.encode()?).await?;
+        let users = users
+            .into_iter()
+            .map(|((app, user), state)| (app, user, Some(state)))
+            .collect();
+        let full = Part {
+            base: None,
+            users,
+            ..part
+        };
+        self.store
+            .put(&self.key.clone().join(full.name()), full.encode()?)
+            .await?;
         self.newest = Some(full.name());
         self.chain = 0;
         Ok(())
@@ -127,7 +149,9 @@ impl Snapshots {
     async fn forget_old(&self) -> Result<()> {
         let names = self.names().await?;
         let full: Vec<&String> = names.iter().filter(|name| name.ends_with(".full")).collect();
-        let Some(oldest) = full.len().checked_sub(self.keep).map(|at| full[at].clone()) else { return Ok(()) };
+        let Some(oldest) = full.len().checked_sub(self.keep).map(|at| full[at].clone()) else {
+            return Ok(());
+        };
         for name in names.into_iter().filter(|name| *name < oldest) {
             // The change at the same position as the full one sorts before it, and is not needed.
             self.store.delete(&self.key.clone().join(name)).await?;
@@ -156,30 +180,60 @@ mod tests {
     use cambium_engine::Topic;
 
     fn capture(position: i64, users: &[(u64, Option<u8>)]) -> Capture {
-        let users = users.iter().map(|(user, state)| (0, *user, state.map(|state| vec![state]))).collect();
-        Capture { position, epoch: 0, head: vec![position as u8], users }
+        let users = users
+            .iter()
+            .map(|(user, state)| (0, *user, state.map(|state| vec![state])))
+            .collect();
+        Capture {
+            position,
+            epoch: 0,
+            head: vec![position as u8],
+            users,
+        }
     }
 
     async fn states(store: &Store, topic: &Topic) -> (i64, Vec<(u64, u8)>, usize) {
         let (loaded, passed_over) = store.partition(topic, 2).load().await.unwrap();
         let loaded = loaded.unwrap();
-        (loaded.position, loaded.users.iter().map(|(_, user, state)| (*user, state[0])).collect(), passed_over.len())
+        (
+            loaded.position,
+            loaded
+                .users
+                .iter()
+                .map(|(_, user, state)| (*user, state[0]))
+                .collect(),
+            passed_over.len(),
+        )
     }
 
     #[tokio::test]
     async fn the_newest_whole_chain_wins() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::directory(directory.path()).unwrap();
-        let topic = Topic { name: "events".to_owned(), partition: 3 };
+        let topic = Topic {
+            name: "events".to_owned(),
+            partition: 3,
+        };
         let mut snapshots = store.partition(&topic, 2);
         assert!(snapshots.load().await.unwrap().0.is_none());
         for position in 1..=30 {
-            let gone = (position > 20).then_some(()).map_or(Some(position as u8), |()| None);
-            snapshots.publish(capture(position, &[(position as u64 % 3, gone), (7, Some(position as u8))])).await.unwrap();
+            let gone = (position > 20)
+                .then_some(())
+                .map_or(Some(position as u8), |()| None);
+            snapshots
+                .publish(capture(
+                    position,
+                    &[(position as u64 % 3, gone), (7, Some(position as u8))],
+                ))
+                .await
+                .unwrap();
         }
         assert_eq!(states(&store, &topic).await, (30, vec![(7, 30)], 0));
 
-        let newest = directory.path().join("events/3").join(format!("00000-{:020}.delta", 30));
+        let newest = directory
+            .path()
+            .join("events/3")
+            .join(format!("00000-{:020}.delta", 30));
         let bytes = std::fs::read(&newest).unwrap();
         std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(states(&store, &topic).await, (29, vec![(7, 29)], 1));

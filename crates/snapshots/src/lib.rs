@@ -42,7 +42,10 @@ impl Store {
         let store = LocalFileSystem::new_with_prefix(path)
             .with_context(|| format!("cannot keep snapshots in {}", path.display()))?
             .with_fsync(true);
-        Ok(Store { store: Arc::new(store), prefix: Key::default() })
+        Ok(Store {
+            store: Arc::new(store),
+            prefix: Key::default(),
+        })
     }
 
     /// `s3://bucket/prefix` or `file:///directory`. Credentials come from the environment, as for AWS's own tools.
@@ -53,27 +56,39 @@ impl Store {
         }
         let environment = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
         let options = environment.map(|(name, value)| (name.to_lowercase(), value));
-        let (store, prefix) = object_store::parse_url_opts(&parsed, options)
-            .with_context(|| format!("[snapshots] url: '{url}' is no place for snapshots; s3://bucket/prefix is"))?;
-        Ok(Store { store: Arc::from(store), prefix })
+        let (store, prefix) = object_store::parse_url_opts(&parsed, options).with_context(|| {
+            format!("[snapshots] url: '{url}' is no place for snapshots; s3://bucket/prefix is")
+        })?;
+        Ok(Store {
+            store: Arc::from(store),
+            prefix,
+        })
     }
 
     /// The snapshots of one partition; the last `keep` are kept.
     pub fn partition(&self, topic: &Topic, keep: usize) -> Snapshots {
-        let key = self.prefix.clone().join(topic.name.as_str()).join(topic.partition.to_string());
+        let key = self
+            .prefix
+            .clone()
+            .join(topic.name.as_str())
+            .join(topic.partition.to_string());
         Snapshots::new(self.clone(), key, keep.max(1))
     }
 
     async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
         let put = self.store.put(key, PutPayload::from(bytes)).await;
-        put.map(|_| ()).with_context(|| format!("cannot write snapshot {key}"))
+        put.map(|_| ())
+            .with_context(|| format!("cannot write snapshot {key}"))
     }
 
     /// None where there is nothing.
     async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
         match self.store.get(key).await {
             Ok(found) => {
-                let bytes = found.bytes().await.with_context(|| format!("cannot read snapshot {key}"))?;
+                let bytes = found
+                    .bytes()
+                    .await
+                    .with_context(|| format!("cannot read snapshot {key}"))?;
                 Ok(Some(bytes.to_vec()))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -88,8 +103,10 @@ impl Store {
             .try_collect()
             .await
             .with_context(|| format!("cannot list snapshots under {prefix}"))?;
-        let mut names: Vec<String> =
-            found.iter().filter_map(|one| one.location.filename().map(str::to_owned)).collect();
+        let mut names: Vec<String> = found
+            .iter()
+            .filter_map(|one| one.location.filename().map(str::to_owned))
+            .collect();
         names.sort();
         Ok(names)
     }

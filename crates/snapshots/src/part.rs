@@ -50,9 +50,17 @@ impl Part {
         if &bytes[..8] != MAGIC {
             bail!("it does not begin as a snapshot of this release does");
         }
-        let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+        let number = |at: usize| {
+            bytes[at..at + 8]
+                .iter()
+                .rev()
+                .fold(0, |number, byte| (number << 8) | u64::from(*byte))
+        };
         let (length, checksum, body) = (number(8), number(16), &bytes[24..]);
-        ensure!(xxh3_64(body) == checksum, "its checksum does not match: torn or damaged");
+        ensure!(
+            xxh3_64(body) == checksum,
+            "its checksum does not match: torn or damaged"
+        );
         let plain = zstd::bulk::decompress(body, length as usize).context("it cannot be decompressed")?;
         postcard::from_bytes(&plain).context("it cannot be decoded")
     }

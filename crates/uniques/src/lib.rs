@@ -78,7 +78,8 @@ impl Processor for Uniques {
 
     fn complete(name: &str, keys: &mut serde_json::Map<String, serde_json::Value>) {
         if name == "active" {
-            keys.entry("by").or_insert_with(|| serde_json::json!(["platform", "channel"]));
+            keys.entry("by")
+                .or_insert_with(|| serde_json::json!(["platform", "channel"]));
         }
     }
 
@@ -90,13 +91,25 @@ impl Processor for Uniques {
         })
     }
 
-    fn apply(&self, rolling: &mut Rolling, entered: &mut Entered, input: &Input<'_>, context: &mut Context<'_>) {
+    fn apply(
+        &self,
+        rolling: &mut Rolling,
+        entered: &mut Entered,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
         if !self.matcher.fits(input.event) {
             return;
         }
         let slice = self.by.slice(input, context.names);
         self.enter(entered, &slice, input, context);
-        rolling.count(&self.zone, &mut entered.newest, &slice, input.time, context.watermark);
+        rolling.count(
+            &self.zone,
+            &mut entered.newest,
+            &slice,
+            input.time,
+            context.watermark,
+        );
     }
 
     fn flush(&self, rolling: &mut Rolling, context: &mut Context<'_>) {
@@ -111,7 +124,11 @@ impl Processor for Uniques {
 impl Uniques {
     fn enter(&self, entered: &mut Entered, slice: &Slice, input: &Input<'_>, context: &mut Context<'_>) {
         let day = self.zone.day(input.time);
-        let buckets = [self.zone.minute(input.time), self.zone.hour(input.time), day.start];
+        let buckets = [
+            self.zone.minute(input.time),
+            self.zone.hour(input.time),
+            day.start,
+        ];
         let known = entered.buckets.filter(|_| entered.slice == *slice);
         for (place, grain) in ["minute", "hour", "day"].into_iter().enumerate() {
             if known.is_some_and(|known| known[place] == buckets[place]) {

@@ -31,9 +31,18 @@ struct Family {
 }
 
 const FAMILIES: [Family; 3] = [
-    Family { name: "minute", slices: 60 },
-    Family { name: "quarter", slices: 96 },
-    Family { name: "day", slices: 30 },
+    Family {
+        name: "minute",
+        slices: 60,
+    },
+    Family {
+        name: "quarter",
+        slices: 96,
+    },
+    Family {
+        name: "day",
+        slices: 30,
+    },
 ];
 
 const QUARTER_MS: i64 = 15 * MINUTE_MS;
@@ -124,7 +133,11 @@ impl Rolling {
     /// Counts an event of a user: where it is their newest, they move to its slice.
     pub fn count(&mut self, zone: &Zone, newest: &mut Newest, slice: &Slice, time: i64, watermark: i64) {
         let total = Key { part: 0, value: 0 };
-        let parts = slice.0.iter().zip(1..).map(|(value, part)| Key { part, value: *value });
+        let parts = slice
+            .0
+            .iter()
+            .zip(1..)
+            .map(|(value, part)| Key { part, value: *value });
         let horizon = watermark - 31 * cambium_engine::DAY_MS;
         for key in std::iter::once(total).chain(parts) {
             let before = newest.0.iter_mut().find(|(known, _)| *known == key);
@@ -159,7 +172,11 @@ impl Rolling {
     /// Leaves the rows of running slices that changed.
     pub fn flush(&mut self, zone: &Zone, by: &By, context: &mut Context<'_>) {
         for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
-            let mut changed: Vec<Key> = all.iter().filter(|(_, ages)| ages.changed).map(|(key, _)| *key).collect();
+            let mut changed: Vec<Key> = all
+                .iter()
+                .filter(|(_, ages)| ages.changed)
+                .map(|(key, _)| *key)
+                .collect();
             changed.sort_unstable();
             for key in changed {
                 if let Some(ages) = all.get_mut(&key) {
@@ -196,7 +213,12 @@ fn put(family: Family, key: Key, ages: &Ages, zone: &Zone, by: &By, context: &mu
             None => (by.name(usize::from(part) - 1), ""),
         },
     };
-    let mut row = row.text(family.name).text(dimension).text(value).i64(ages.newest).datetime(ages.at);
+    let mut row = row
+        .text(family.name)
+        .text(dimension)
+        .text(value)
+        .i64(ages.newest)
+        .datetime(ages.at);
     let turns = turns(family, zone, ages.at);
     row = row.length(turns.len());
     for turn in turns {
@@ -214,5 +236,7 @@ fn turns(family: Family, zone: &Zone, at: i64) -> Vec<i64> {
     if family.name != "day" {
         return Vec::new();
     }
-    std::iter::successors(Some(zone.day(at).end), |start| Some(zone.day(*start).end)).take(family.slices).collect()
+    std::iter::successors(Some(zone.day(at).end), |start| Some(zone.day(*start).end))
+        .take(family.slices)
+        .collect()
 }

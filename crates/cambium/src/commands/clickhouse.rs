@@ -31,11 +31,16 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let password = match &arguments.password_file {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             Some(text.trim_end().to_owned())
         }
     };
-    let options = Options { data: arguments.data, listen: arguments.listen, password };
+    let options = Options {
+        data: arguments.data,
+        listen: arguments.listen,
+        password,
+    };
     let (closed, until_closed) = tokio::sync::oneshot::channel();
     let watches = arguments.until_stdin_closes;
     // A thread of its own: one that the runtime waits for would keep the process alive.

@@ -97,7 +97,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let (consumed, ended) = tokio::join!(consuming, until_end);
     stop.store(true, Ordering::Relaxed);
-    let published = publishing.join().map_err(|_| anyhow::anyhow!("the simulated product stopped"))?;
+    let published = publishing
+        .join()
+        .map_err(|_| anyhow::anyhow!("the simulated product stopped"))?;
     consumed.and(ended).and(published)
 }
 
@@ -112,13 +114,26 @@ struct Place {
 impl Place {
     fn new(broker: &Broker) -> Result<Place> {
         let (data, scratch, database) = if let Broker::Yours(_) = broker {
-            (PathBuf::from("./cambium-data/demo"), None, "cambium_demo".to_owned())
+            (
+                PathBuf::from("./cambium-data/demo"),
+                None,
+                "cambium_demo".to_owned(),
+            )
         } else {
             let scratch = tempfile::tempdir().context("cannot create a directory for the demo")?;
-            (scratch.path().to_owned(), Some(scratch), format!("cambium_demo_{}", now_ms()))
+            (
+                scratch.path().to_owned(),
+                Some(scratch),
+                format!("cambium_demo_{}", now_ms()),
+            )
         };
         std::fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
-        Ok(Place { config_path: data.join("cambium.toml"), data, database, _scratch: scratch })
+        Ok(Place {
+            config_path: data.join("cambium.toml"),
+            data,
+            database,
+            _scratch: scratch,
+        })
     }
 
     fn config(&self, broker: &Broker, clickhouse: Option<&str>) -> Result<Config> {
@@ -153,7 +168,9 @@ by = ["platform"]
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 /// The product's events, each at its time.

@@ -31,11 +31,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let mut out = std::io::stdout();
     match arguments.format {
         None if out.is_terminal() => {
-            let answer = warehouse.client.fetch(&arguments.sql, "JSONCompactStringsEachRowWithNames").await?;
+            let answer = warehouse
+                .client
+                .fetch(&arguments.sql, "JSONCompactStringsEachRowWithNames")
+                .await?;
             writeln!(out, "{}", table(&answer)?)?;
         }
         format => {
-            let answer = warehouse.client.fetch(&arguments.sql, format.as_deref().unwrap_or("TSV")).await?;
+            let answer = warehouse
+                .client
+                .fetch(&arguments.sql, format.as_deref().unwrap_or("TSV"))
+                .await?;
             out.write_all(&answer)?;
         }
     }
@@ -45,7 +51,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 /// Rows of JSON lists as a table; the first is the header.
 pub fn table(answer: &[u8]) -> Result<String> {
     let mut rows = Vec::new();
-    for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in answer
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         rows.push(serde_json::from_slice::<Vec<String>>(line).context("ClickHouse's answer cannot be read")?);
     }
     let mut table = Table::new();

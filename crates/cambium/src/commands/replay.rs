@@ -59,8 +59,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         None => log.add(digests, arguments.as_is, sorter.records as i64)?,
     };
     let warehouse = Warehouse::open_for_writing(&config, &data).await?;
-    let topic = Topic { name: log.topic(), partition: 0 };
-    let bounds = Log { earliest: 0, end: log.end(), first: 0 };
+    let topic = Topic {
+        name: log.topic(),
+        partition: 0,
+    };
+    let bounds = Log {
+        earliest: 0,
+        end: log.end(),
+        first: 0,
+    };
     let owner = start_owner(&config, &data, &warehouse, topic, bounds).await?;
     if owner.partition().position() < command.start {
         bail!(
@@ -70,14 +77,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         );
     }
     let before = owner.partition().account();
-    let partition = tokio::task::spawn_blocking(move || apply_all(owner, sorter, command.start, command.end)).await??;
+    let partition =
+        tokio::task::spawn_blocking(move || apply_all(owner, sorter, command.start, command.end)).await??;
     report(&before, &partition);
     Ok(())
 }
 
 /// An id for a new log: the time of its making is enough to tell it from others.
 fn new_id() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
     format!("{:x}", since.as_nanos())
 }
 
@@ -92,7 +102,11 @@ fn sort(inputs: Vec<crate::files::Input>, config: &Config, as_is: bool) -> Resul
         let mut lines = input.lines().with_context(|| format!("cannot read {name}"))?;
         loop {
             let mut line = Vec::new();
-            if lines.read_until(b'\n', &mut line).with_context(|| format!("cannot read {name}"))? == 0 {
+            if lines
+                .read_until(b'\n', &mut line)
+                .with_context(|| format!("cannot read {name}"))?
+                == 0
+            {
                 break;
             }
             while matches!(line.last(), Some(b'\n' | b'\r')) {
@@ -103,7 +117,10 @@ fn sort(inputs: Vec<crate::files::Input>, config: &Config, as_is: bool) -> Resul
             }
             if !as_is {
                 // What is no event keeps its place behind the line before it.
-                let record = Record { payload: Some(&line), ..Record::default() };
+                let record = Record {
+                    payload: Some(&line),
+                    ..Record::default()
+                };
                 time = read(&record, &plan, |event| event.time).unwrap_or(time);
             }
             sorter.push(time, line)?;
@@ -155,7 +172,11 @@ fn apply_all(
         if offset < owner.partition().position() {
             continue;
         }
-        owner.apply(&Record { offset, payload: Some(&line), ..Record::default() })?;
+        owner.apply(&Record {
+            offset,
+            payload: Some(&line),
+            ..Record::default()
+        })?;
         if offset % TICK_RECORDS == 0 {
             progress.set_position((offset - start) as u64);
             owner.tick(end)?;

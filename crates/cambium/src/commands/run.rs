@@ -47,7 +47,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         super::interrupted().await;
         watched.store(true, Ordering::Relaxed);
     });
-    consume(&config, &arguments.place.data, &warehouse, arguments.accept_gap, stop).await
+    consume(
+        &config,
+        &arguments.place.data,
+        &warehouse,
+        arguments.accept_gap,
+        stop,
+    )
+    .await
 }
 
 /// Consumes until `stop` is set.
@@ -64,7 +71,10 @@ pub async fn consume(
     };
     let owners = Owners {
         start: Start {
-            topic: Topic { name: String::new(), partition: 0 },
+            topic: Topic {
+                name: String::new(),
+                partition: 0,
+            },
             setup: config.setup.clone(),
             key: config.hash_key()?,
             store,
@@ -86,8 +96,13 @@ pub async fn consume(
         topics: config.sources.iter().map(|source| source.topic.clone()).collect(),
         settings: config.kafka.settings.clone(),
     };
-    anyhow::ensure!(!settings.topics.is_empty(), "there is no [[source]] in the configuration: nothing to consume");
-    tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await.context("consuming ended")?
+    anyhow::ensure!(
+        !settings.topics.is_empty(),
+        "there is no [[source]] in the configuration: nothing to consume"
+    );
+    tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop))
+        .await
+        .context("consuming ended")?
 }
 
 /// Between two tries to reach ClickHouse at a start.
@@ -119,7 +134,13 @@ impl Assigner for Owners {
             Some(config::Start::Latest) => end,
             _ => earliest,
         };
-        let with = Start { topic: Topic { name: topic.to_owned(), partition }, ..self.start.clone() };
+        let with = Start {
+            topic: Topic {
+                name: topic.to_owned(),
+                partition,
+            },
+            ..self.start.clone()
+        };
         let log = Log { earliest, end, first };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {

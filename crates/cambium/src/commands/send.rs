@@ -32,7 +32,9 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let mut settings = BTreeMap::new();
     for setting in &arguments.settings {
-        let (name, value) = setting.split_once('=').with_context(|| format!("--set {setting}: is not name=value"))?;
+        let (name, value) = setting
+            .split_once('=')
+            .with_context(|| format!("--set {setting}: is not name=value"))?;
         settings.insert(name.to_owned(), value.to_owned());
     }
     let producer = Producer::new(&arguments.brokers, &settings)?;
@@ -47,7 +49,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
             }
         }
     }
-    producer.flush(Duration::from_secs(60)).with_context(|| format!("sending to {}", arguments.brokers))?;
+    producer
+        .flush(Duration::from_secs(60))
+        .with_context(|| format!("sending to {}", arguments.brokers))?;
     println!("sent {sent} records to {}", arguments.topic);
     Ok(())
 }

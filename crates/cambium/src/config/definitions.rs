@@ -45,7 +45,10 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
         apps,
         drop: sections.drop.iter().map(|drop| drop.filter.clone()).collect(),
         definitions,
-        fields: sections.source.first().map_or_else(Fields::default, |source| source.fields.clone()),
+        fields: sections
+            .source
+            .first()
+            .map_or_else(Fields::default, |source| source.fields.clone()),
         max_values: MAX_VALUES,
     };
     check(&setup)?;
@@ -54,12 +57,21 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
 
 /// Compiles everything once: what is wrong shows before anything runs.
 fn check(setup: &Setup) -> Result<()> {
-    let topic = Topic { name: String::new(), partition: 0 };
-    for (name, time) in
-        setup.apps.iter().map(|(name, app)| (name.as_str(), app.time)).chain([("", setup.time)])
+    let topic = Topic {
+        name: String::new(),
+        partition: 0,
+    };
+    for (name, time) in setup
+        .apps
+        .iter()
+        .map(|(name, app)| (name.as_str(), app.time))
+        .chain([("", setup.time)])
     {
         if time.horizon_ms < time.lateness_ms {
-            bail!("[time] horizon must not be shorter than lateness{}", if name.is_empty() { "" } else { " (of an app)" });
+            bail!(
+                "[time] horizon must not be shorter than lateness{}",
+                if name.is_empty() { "" } else { " (of an app)" }
+            );
         }
     }
     Partition::<Processors>::new(topic, 0, 0, setup.clone(), HashKey::default())
@@ -83,13 +95,18 @@ fn named(kind: &KindInfo, written: Option<toml::Value>) -> Result<Vec<Spec>> {
     };
     let mut specs: Vec<Spec> = Vec::new();
     for keys in written {
-        let Value::Object(mut keys) = keys else { bail!("[[{}]] holds keys", kind.kind) };
+        let Value::Object(mut keys) = keys else {
+            bail!("[[{}]] holds keys", kind.kind)
+        };
         let name = match keys.remove("name") {
             Some(Value::String(name)) if !name.is_empty() => name,
             _ => bail!("[[{}]] needs a name", kind.kind),
         };
         let apps = apps_of(keys.remove("app")).with_context(|| format!("[[{}]] {name}", kind.kind))?;
-        if specs.iter().any(|spec| spec.name == name && overlap(&spec.apps, &apps)) {
+        if specs
+            .iter()
+            .any(|spec| spec.name == name && overlap(&spec.apps, &apps))
+        {
             bail!("[[{}]] '{name}' is there twice", kind.kind);
         }
         specs.push(spec(kind, &name, apps, keys)?);
@@ -110,15 +127,27 @@ fn apps_of(written: Option<Value>) -> Result<Vec<String>> {
     Ok(match written {
         None => Vec::new(),
         Some(Value::String(app)) => vec![app],
-        Some(list) => serde_json::from_value(list).map_err(|_| anyhow!("app: is a name or a list of names"))?,
+        Some(list) => {
+            serde_json::from_value(list).map_err(|_| anyhow!("app: is a name or a list of names"))?
+        }
     })
 }
 
 fn spec(kind: &KindInfo, name: &str, apps: Vec<String>, keys: Map<String, Value>) -> Result<Spec> {
-    let title = if name.is_empty() { format!("[{}]", kind.kind) } else { format!("[[{}]] {name}", kind.kind) };
+    let title = if name.is_empty() {
+        format!("[{}]", kind.kind)
+    } else {
+        format!("[[{}]] {name}", kind.kind)
+    };
     let body =
         (kind.complete)(name, keys).map_err(|error| anyhow!("{title}: {}", explain(&error.to_string())))?;
-    Ok(Spec { kind: kind.kind.to_owned(), name: name.to_owned(), apps, body, generation: 0 })
+    Ok(Spec {
+        kind: kind.kind.to_owned(),
+        name: name.to_owned(),
+        apps,
+        body,
+        generation: 0,
+    })
 }
 
 /// An app's own section: a zone, times, and single sections laid over the general ones.
@@ -127,21 +156,34 @@ fn app(
     general: cambium_engine::TimeRules,
     single: &BTreeMap<&'static str, Map<String, Value>>,
 ) -> Result<AppSetup> {
-    let mut app = AppSetup { zone: "UTC".to_owned(), time: general, overrides: BTreeMap::new() };
+    let mut app = AppSetup {
+        zone: "UTC".to_owned(),
+        time: general,
+        overrides: BTreeMap::new(),
+    };
     for (key, value) in keys {
         match key.as_str() {
-            "time_zone" => app.zone = value.as_str().context("time_zone: is a name like \"Asia/Shanghai\"")?.to_owned(),
+            "time_zone" => {
+                app.zone = value
+                    .as_str()
+                    .context("time_zone: is a name like \"Asia/Shanghai\"")?
+                    .to_owned()
+            }
             "time" => {
-                let time: Time = value.clone().try_into().map_err(|error: toml::de::Error| {
-                    anyhow!("time: {}", explain(&error.to_string()))
-                })?;
+                let time: Time = value
+                    .clone()
+                    .try_into()
+                    .map_err(|error: toml::de::Error| anyhow!("time: {}", explain(&error.to_string())))?;
                 app.time = time.rules(general);
             }
             kind => {
                 let kinds = kinds();
                 let Some(info) = kinds.iter().find(|info| info.is_single && info.kind == kind) else {
                     let known = kinds.iter().filter(|info| info.is_single).map(|info| info.kind);
-                    bail!("unknown key '{kind}'{}", nearest(kind, known.chain(["time_zone", "time"])));
+                    bail!(
+                        "unknown key '{kind}'{}",
+                        nearest(kind, known.chain(["time_zone", "time"]))
+                    );
                 };
                 let mut merged = single.get(kind).cloned().unwrap_or_default();
                 merged.extend(single_keys(kind, Some(value.clone()))?);

@@ -18,7 +18,11 @@ pub struct Kafka {
 
 impl Default for Kafka {
     fn default() -> Self {
-        Kafka { brokers: "localhost:9092".to_owned(), group: "cambium".to_owned(), settings: BTreeMap::new() }
+        Kafka {
+            brokers: "localhost:9092".to_owned(),
+            group: "cambium".to_owned(),
+            settings: BTreeMap::new(),
+        }
     }
 }
 
@@ -81,7 +85,11 @@ pub struct Snapshots {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Snapshots { url: None, every: Duration(MINUTE_MS), keep: 3 }
+        Snapshots {
+            url: None,
+            every: Duration(MINUTE_MS),
+            keep: 3,
+        }
     }
 }
 
@@ -100,7 +108,9 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { listen: "127.0.0.1:8080".to_owned() }
+        Http {
+            listen: "127.0.0.1:8080".to_owned(),
+        }
     }
 }
 
@@ -131,8 +141,11 @@ impl Time {
     }
 }
 
-pub const DEFAULT_TIME: TimeRules =
-    TimeRules { lateness_ms: DAY_MS, skew_ms: 5 * MINUTE_MS, horizon_ms: 400 * DAY_MS };
+pub const DEFAULT_TIME: TimeRules = TimeRules {
+    lateness_ms: DAY_MS,
+    skew_ms: 5 * MINUTE_MS,
+    horizon_ms: 400 * DAY_MS,
+};
 
 /// One app: its zone, and sections that override the general ones.
 pub type Apps = BTreeMap<String, toml::Table>;
@@ -150,8 +163,17 @@ pub struct Sections {
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 9] =
-        ["kafka", "source", "clickhouse", "snapshots", "users", "http", "time", "drop", "app"];
+    pub const NAMES: [&'static str; 9] = [
+        "kafka",
+        "source",
+        "clickhouse",
+        "snapshots",
+        "users",
+        "http",
+        "time",
+        "drop",
+        "app",
+    ];
 
     /// Takes these sections out of the file.
     pub fn take(table: &mut toml::Table) -> Result<Sections> {
@@ -172,20 +194,28 @@ impl Sections {
 pub fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
     match table.remove(name) {
         None => Ok(T::default()),
-        Some(value) => value.try_into().map_err(|error: toml::de::Error| anyhow!("[{name}]: {}", explain(&error.to_string()))),
+        Some(value) => value
+            .try_into()
+            .map_err(|error: toml::de::Error| anyhow!("[{name}]: {}", explain(&error.to_string()))),
     }
 }
 
 /// An error of a key that is not known, with the nearest one that is.
 pub fn explain(error: &str) -> String {
     let error = error.trim().replace('\n', " ");
-    let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
     if !error.contains("unknown field") {
         return error;
     }
     let names = quoted(&error);
-    let Some((unknown, known)) = names.split_first() else { return error };
-    format!("unknown key '{unknown}'{}", nearest(unknown, known.iter().map(String::as_str)))
+    let Some((unknown, known)) = names.split_first() else {
+        return error;
+    };
+    format!(
+        "unknown key '{unknown}'{}",
+        nearest(unknown, known.iter().map(String::as_str))
+    )
 }
 
 /// "; did you mean …?", where something is near.

@@ -34,9 +34,10 @@ impl FileLog {
         let written = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
                 .with_context(|| format!("{} cannot be read", path.display()))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Written { id: new_id(), commands: Vec::new() }
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Written {
+                id: new_id(),
+                commands: Vec::new(),
+            },
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
         Ok(FileLog { path, written })
@@ -51,18 +52,29 @@ impl FileLog {
     }
 
     pub fn has(&self, digest: &str) -> bool {
-        self.written.commands.iter().any(|command| command.digests.iter().any(|known| known == digest))
+        self.written
+            .commands
+            .iter()
+            .any(|command| command.digests.iter().any(|known| known == digest))
     }
 
     /// The command that had exactly these files.
     pub fn command(&self, digests: &[String], as_is: bool) -> Option<&Command> {
-        self.written.commands.iter().find(|command| command.digests == digests && command.as_is == as_is)
+        self.written
+            .commands
+            .iter()
+            .find(|command| command.digests == digests && command.as_is == as_is)
     }
 
     /// Takes the files of a new command in, behind all others.
     pub fn add(&mut self, digests: Vec<String>, as_is: bool, records: i64) -> Result<Command> {
         let start = self.end();
-        let command = Command { digests, as_is, start, end: start + records };
+        let command = Command {
+            digests,
+            as_is,
+            start,
+            end: start + records,
+        };
         self.written.commands.push(command.clone());
         let bytes = serde_json::to_vec_pretty(&self.written)?;
         let scratch = self.path.with_extension("json.new");

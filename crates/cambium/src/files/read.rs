@@ -17,7 +17,10 @@ pub struct Input {
 
 /// Opens files, `-` being standard input, and digests them.
 pub fn open(paths: &[PathBuf]) -> Result<Vec<Input>> {
-    paths.iter().map(|path| input(path).with_context(|| format!("cannot read {}", path.display()))).collect()
+    paths
+        .iter()
+        .map(|path| input(path).with_context(|| format!("cannot read {}", path.display())))
+        .collect()
 }
 
 fn input(path: &Path) -> Result<Input> {
@@ -41,8 +44,17 @@ fn input(path: &Path) -> Result<Input> {
         bytes += length as u64;
     }
     file.rewind()?;
-    let digest = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Input { name: path.display().to_string(), digest, bytes, file })
+    let digest = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(Input {
+        name: path.display().to_string(),
+        digest,
+        bytes,
+        file,
+    })
 }
 
 impl Input {

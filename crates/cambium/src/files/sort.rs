@@ -23,7 +23,11 @@ impl Sorter {
         self.run_bytes += line.len() + 40;
         self.run.push((time, line));
         self.records += 1;
-        if self.run_bytes >= RUN_BYTES { self.spill() } else { Ok(()) }
+        if self.run_bytes >= RUN_BYTES {
+            self.spill()
+        } else {
+            Ok(())
+        }
     }
 
     fn spill(&mut self) -> Result<()> {
@@ -34,7 +38,9 @@ impl Sorter {
             file.write_all(&(line.len() as u32).to_le_bytes())?;
             file.write_all(&line)?;
         }
-        let mut file = file.into_inner().context("cannot write to a file to sort in; is the disk full?")?;
+        let mut file = file
+            .into_inner()
+            .context("cannot write to a file to sort in; is the disk full?")?;
         file.rewind()?;
         self.runs.push(file);
         self.run_bytes = 0;
@@ -107,7 +113,11 @@ mod tests {
                 sorter.spill().unwrap();
             }
         }
-        let sorted: Vec<String> = sorter.sorted().unwrap().map(|line| String::from_utf8(line.unwrap()).unwrap()).collect();
+        let sorted: Vec<String> = sorter
+            .sorted()
+            .unwrap()
+            .map(|line| String::from_utf8(line.unwrap()).unwrap())
+            .collect();
         assert_eq!(sorted.join(" "), "10 11 12 20 21 22 30 31 32");
     }
 }

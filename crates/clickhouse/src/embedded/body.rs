@@ -32,7 +32,10 @@ impl Incoming {
                 }
             }
         });
-        Incoming { pieces, piece: Bytes::new() }
+        Incoming {
+            pieces,
+            piece: Bytes::new(),
+        }
     }
 
     pub fn of(bytes: Bytes) -> Incoming {
@@ -67,7 +70,11 @@ pub fn decoded(body: Incoming, encoding: &str, blocks: bool) -> io::Result<Box<d
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
     };
-    Ok(if blocks { Box::new(BlockReader::new(plain)) } else { plain })
+    Ok(if blocks {
+        Box::new(BlockReader::new(plain))
+    } else {
+        plain
+    })
 }
 
 /// The answer's body, as something that a thread may write.
@@ -78,12 +85,17 @@ pub struct Outgoing {
 impl Outgoing {
     pub fn new() -> (Outgoing, Body) {
         let (pieces, receiver) = mpsc::channel(PIECES);
-        (Outgoing { pieces }, Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)))
+        (
+            Outgoing { pieces },
+            Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver)),
+        )
     }
 
     /// Breaks the answer off, so that the reader cannot take it for whole.
     pub fn abort(self, message: &str) {
-        let _ = self.pieces.blocking_send(Err(io::Error::other(message.to_owned())));
+        let _ = self
+            .pieces
+            .blocking_send(Err(io::Error::other(message.to_owned())));
     }
 }
 

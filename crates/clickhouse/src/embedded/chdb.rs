@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,7 +44,8 @@ struct Functions {
     insert_error: unsafe extern "C" fn(InsertHandle) -> *const c_char,
     cancel_insert: unsafe extern "C" fn(InsertHandle),
     destroy_insert: unsafe extern "C" fn(InsertHandle),
-    _library: Library,
+    /// Never unloaded: the engine's own threads run in it until the process ends.
+    _library: ManuallyDrop<Library>,
 }
 
 type QueryFunction = unsafe extern "C" fn(
@@ -102,11 +104,15 @@ impl Engine {
                 insert_error: function!("chdb_stream_insert_error"),
                 cancel_insert: function!("chdb_stream_cancel_insert"),
                 destroy_insert: function!("chdb_destroy_insert_stream"),
-                _library: library,
+                _library: ManuallyDrop::new(library),
             }
         };
-        let path = CString::new(format!("--path={}", data.display())).context("the path holds a zero byte")?;
-        Ok(Engine { functions: Arc::new(functions), path })
+        let path =
+            CString::new(format!("--path={}", data.display())).context("the path holds a zero byte")?;
+        Ok(Engine {
+            functions: Arc::new(functions),
+            path,
+        })
     }
 
     /// A session of its own: its database, settings and one statement at a time.
@@ -115,9 +121,14 @@ impl Engine {
         // SAFETY: two valid texts, which the engine copies.
         let connection = unsafe { (self.functions.connect)(2, arguments.as_mut_ptr()) };
         if connection.is_null() {
-            bail!("the ClickHouse engine cannot open its directory; is another process using it, is the disk full?");
+            bail!(
+                "the ClickHouse engine cannot open its directory; is another process using it, is the disk full?"
+            );
         }
-        Ok(Session { functions: self.functions.clone(), connection })
+        Ok(Session {
+            functions: self.functions.clone(),
+            connection,
+        })
     }
 }
 
@@ -136,7 +147,10 @@ impl ParameterPointers {
         ParameterPointers {
             names: parameters.iter().map(|(name, _)| name.as_ptr().cast()).collect(),
             name_lengths: parameters.iter().map(|(name, _)| name.len()).collect(),
-            values: parameters.iter().map(|(_, value)| value.as_ptr().cast()).collect(),
+            values: parameters
+                .iter()
+                .map(|(_, value)| value.as_ptr().cast())
+                .collect(),
             value_lengths: parameters.iter().map(|(_, value)| value.len()).collect(),
         }
     }
@@ -181,12 +195,16 @@ impl Session {
                 parameters.len(),
             )
         };
-        Answer { functions: self.functions.clone(), handle }
+        Answer {
+            functions: self.functions.clone(),
+            handle,
+        }
     }
 
     /// Runs a statement to its end; the whole result is in memory.
     pub fn query(&mut self, query: &[u8], format: &str, parameters: &Parameters) -> Result<Answer, String> {
-        self.call(self.functions.query, query, format, parameters).checked()
+        self.call(self.functions.query, query, format, parameters)
+            .checked()
     }
 
     /// Begins a SELECT whose result is fetched block by block.
@@ -196,8 +214,14 @@ impl Session {
         format: &str,
         parameters: &Parameters,
     ) -> Result<Blocks<'s>, String> {
-        let answer = self.call(self.functions.stream_query, query, format, parameters).checked()?;
-        Ok(Blocks { session: self, answer, ended: false })
+        let answer = self
+            .call(self.functions.stream_query, query, format, parameters)
+            .checked()?;
+        Ok(Blocks {
+            session: self,
+            answer,
+            ended: false,
+        })
     }
 
     /// Begins an INSERT whose data comes piece by piece.
@@ -223,7 +247,11 @@ impl Session {
                 parameters.len(),
             )
         };
-        let mut insert = Insert { session: self, handle, ended: false };
+        let mut insert = Insert {
+            session: self,
+            handle,
+            ended: false,
+        };
         if let Err(error) = insert.check() {
             insert.ended = true;
             return Err(error);
@@ -251,7 +279,9 @@ impl Drop for Answer {
 impl Answer {
     fn checked(self) -> Result<Answer, String> {
         if self.handle.is_null() {
-            return Err("Code: 1002. DB::Exception: the engine gave no answer. (UNKNOWN_EXCEPTION)".to_owned());
+            return Err(
+                "Code: 1002. DB::Exception: the engine gave no answer. (UNKNOWN_EXCEPTION)".to_owned(),
+            );
         }
         // SAFETY: a valid answer.
         match text(unsafe { (self.functions.error)(self.handle) }) {
@@ -263,8 +293,15 @@ impl Answer {
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the buffer has this length and lives as long as the answer.
         unsafe {
-            let (buffer, length) = ((self.functions.buffer)(self.handle), (self.functions.length)(self.handle));
-            if buffer.is_null() || length == 0 { &[] } else { std::slice::from_raw_parts(buffer.cast(), length) }
+            let (buffer, length) = (
+                (self.functions.buffer)(self.handle),
+                (self.functions.length)(self.handle),
+            );
+            if buffer.is_null() || length == 0 {
+                &[]
+            } else {
+                std::slice::from_raw_parts(buffer.cast(), length)
+            }
         }
     }
 
@@ -294,7 +331,11 @@ impl Blocks<'_> {
         }
         // SAFETY: the connection runs this query.
         let handle = unsafe { (self.session.functions.fetch)(self.session.handle(), self.answer.handle) };
-        let block = Answer { functions: self.session.functions.clone(), handle }.checked();
+        let block = Answer {
+            functions: self.session.functions.clone(),
+            handle,
+        }
+        .checked();
         self.ended = block.as_ref().map_or(true, |block| block.bytes().is_empty());
         block.map(|block| (!self.ended).then_some(block))
     }
@@ -332,7 +373,9 @@ impl Insert<'_> {
             return Ok(());
         }
         // What is wrong with the data, the end of the insert says better than its middle.
-        self.finish().map(|_| ()).and(Err("Code: 1002. DB::Exception: the insert failed. (UNKNOWN_EXCEPTION)".into()))
+        self.finish().map(|_| ()).and(Err(
+            "Code: 1002. DB::Exception: the insert failed. (UNKNOWN_EXCEPTION)".into(),
+        ))
     }
 
     /// Ends the insert; how many rows were written.
@@ -340,7 +383,11 @@ impl Insert<'_> {
         self.ended = true;
         // SAFETY: a valid insert.
         let handle = unsafe { (self.session.functions.done)(self.handle) };
-        let answer = Answer { functions: self.session.functions.clone(), handle }.checked()?;
+        let answer = Answer {
+            functions: self.session.functions.clone(),
+            handle,
+        }
+        .checked()?;
         Ok(answer.rows_written())
     }
 }

@@ -18,18 +18,32 @@ impl Child {
     /// Starts `executable clickhouse` on a directory and waits until it answers.
     pub fn start(executable: &Path, data: &Path) -> Result<Child> {
         let mut process = Command::new(executable)
-            .args(["clickhouse", "--listen", "127.0.0.1:0", "--until-stdin-closes", "--data"])
+            .args([
+                "clickhouse",
+                "--listen",
+                "127.0.0.1:0",
+                "--until-stdin-closes",
+                "--data",
+            ])
             .arg(data)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {} clickhouse", executable.display()))?;
-        let stdout = process.stdout.take().context("the embedded ClickHouse has no standard output")?;
+        let stdout = process
+            .stdout
+            .take()
+            .context("the embedded ClickHouse has no standard output")?;
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).context("the embedded ClickHouse cannot be read")?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("the embedded ClickHouse cannot be read")?;
         // It says where it listens as soon as it does.
         match line.trim().strip_prefix("listening on ") {
-            Some(url) => Ok(Child { process, url: url.to_owned() }),
+            Some(url) => Ok(Child {
+                process,
+                url: url.to_owned(),
+            }),
             None => {
                 let status = process.wait().context("the embedded ClickHouse did not start")?;
                 bail!("the embedded ClickHouse did not start ({status}); what it said stands above")

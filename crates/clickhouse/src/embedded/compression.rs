@@ -24,7 +24,11 @@ pub struct BlockReader<R> {
 
 impl<R: Read> BlockReader<R> {
     pub fn new(inner: R) -> Self {
-        BlockReader { inner, block: Vec::new(), read: 0 }
+        BlockReader {
+            inner,
+            block: Vec::new(),
+            read: 0,
+        }
     }
 
     /// Whether there was another block.
@@ -36,13 +40,18 @@ impl<R: Read> BlockReader<R> {
         self.inner.read_exact(&mut checksum[1..])?;
         let mut header = [0; HEADER_BYTES];
         self.inner.read_exact(&mut header)?;
-        let size = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize;
+        let size = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize
+        };
         let (compressed, plain) = (size(1), size(5));
         if !(HEADER_BYTES..=MAX_BLOCK_BYTES).contains(&compressed) || plain > MAX_BLOCK_BYTES {
             return Err(invalid("a compressed block claims an impossible size"));
         }
         let mut data = header.to_vec();
-        self.inner.by_ref().take((compressed - HEADER_BYTES) as u64).read_to_end(&mut data)?;
+        self.inner
+            .by_ref()
+            .take((compressed - HEADER_BYTES) as u64)
+            .read_to_end(&mut data)?;
         if data.len() != compressed {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -54,7 +63,11 @@ impl<R: Read> BlockReader<R> {
             LZ4 => lz4_flex::block::decompress(data, plain).map_err(|error| invalid(&error.to_string()))?,
             ZSTD => zstd::bulk::decompress(data, plain)?,
             NONE => data.to_vec(),
-            method => return Err(invalid(&format!("compression method 0x{method:02x} is not known"))),
+            method => {
+                return Err(invalid(&format!(
+                    "compression method 0x{method:02x} is not known"
+                )));
+            }
         };
         self.read = 0;
         Ok(true)
@@ -83,7 +96,10 @@ pub struct BlockWriter<W> {
 
 impl<W: Write> BlockWriter<W> {
     pub fn new(inner: W) -> Self {
-        BlockWriter { inner, block: Vec::new() }
+        BlockWriter {
+            inner,
+            block: Vec::new(),
+        }
     }
 }
 

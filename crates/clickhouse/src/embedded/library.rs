@@ -32,7 +32,11 @@ impl Library {
             }
             return Ok(Library { path });
         }
-        if !cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
+        if !cfg!(all(
+            target_os = "linux",
+            target_arch = "x86_64",
+            target_env = "gnu"
+        )) {
             bail!(
                 "the embedded ClickHouse comes as a package for Linux on x86-64 only. Give the address of a \
                  ClickHouse server ([clickhouse] url, or `demo --clickhouse URL`), or the path of a libchdb.so \
@@ -62,7 +66,8 @@ fn cache_directory() -> Result<PathBuf> {
 fn fetch_once(directory: &Path, path: &Path) -> Result<()> {
     let lock_path = directory.with_extension("lock");
     let lock = File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
-    lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
+    lock.lock()
+        .with_context(|| format!("cannot lock {}", lock_path.display()))?;
     if path.is_file() {
         return Ok(());
     }
@@ -91,7 +96,10 @@ fn fetch(scratch: &Path) -> Result<PathBuf> {
         .context("cannot run npm, which fetches the ClickHouse engine; install Node.js with npm")?;
     progress.finish_and_clear();
     if !output.status.success() {
-        bail!("npm could not fetch {PACKAGE}@{VERSION}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "npm could not fetch {PACKAGE}@{VERSION}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     let name = String::from_utf8_lossy(&output.stdout);
     let name = name.lines().last().unwrap_or_default().trim().to_owned();
@@ -103,15 +111,23 @@ fn check(package: &Path) -> Result<()> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let length = file.read(&mut buffer).context("cannot read the fetched package")?;
+        let length = file
+            .read(&mut buffer)
+            .context("cannot read the fetched package")?;
         if length == 0 {
             break;
         }
         hasher.update(&buffer[..length]);
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found: String = hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     if found != SHA256 {
-        bail!("the fetched {PACKAGE}@{VERSION} has the digest {found}, {SHA256} was expected; it is not used");
+        bail!(
+            "the fetched {PACKAGE}@{VERSION} has the digest {found}, {SHA256} was expected; it is not used"
+        );
     }
     Ok(())
 }

@@ -10,14 +10,30 @@ use super::body::Encoding;
 
 /// Parameters of the URL that are no settings.
 const NO_SETTINGS: [&str; 14] = [
-    "query", "database", "default_format", "user", "password", "quota_key", "compress", "decompress", "query_id",
-    "session_id", "session_timeout", "session_check", "role", "wait_end_of_query",
+    "query",
+    "database",
+    "default_format",
+    "user",
+    "password",
+    "quota_key",
+    "compress",
+    "decompress",
+    "query_id",
+    "session_id",
+    "session_timeout",
+    "session_check",
+    "role",
+    "wait_end_of_query",
 ];
 
 /// Settings of the HTTP interface itself, which the engine's sessions take no part in.
 const HTTP_SETTINGS: [&str; 6] = [
-    "enable_http_compression", "http_zlib_compression_level", "send_progress_in_http_headers",
-    "http_headers_progress_interval_ms", "buffer_size", "cancel_http_readonly_queries_on_client_close",
+    "enable_http_compression",
+    "http_zlib_compression_level",
+    "send_progress_in_http_headers",
+    "http_headers_progress_interval_ms",
+    "buffer_size",
+    "cancel_http_readonly_queries_on_client_close",
 ];
 
 #[derive(Debug, Default)]
@@ -37,7 +53,10 @@ pub struct Request {
 
 impl Request {
     pub fn new(query_string: &str, headers: &HeaderMap) -> Request {
-        let mut request = Request { format: "TabSeparated".to_owned(), ..Request::default() };
+        let mut request = Request {
+            format: "TabSeparated".to_owned(),
+            ..Request::default()
+        };
         request.take_headers(headers);
         for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
             request.take(&name, value.as_bytes());
@@ -46,7 +65,12 @@ impl Request {
     }
 
     fn take_headers(&mut self, headers: &HeaderMap) {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
         if let Some(database) = text("x-clickhouse-database") {
             self.database = database;
         }
@@ -55,7 +79,9 @@ impl Request {
         }
         self.user = text("x-clickhouse-user").unwrap_or_default();
         self.password = text("x-clickhouse-key").unwrap_or_default();
-        if let Some(basic) = text("authorization").as_deref().and_then(|value| value.strip_prefix("Basic "))
+        if let Some(basic) = text("authorization")
+            .as_deref()
+            .and_then(|value| value.strip_prefix("Basic "))
             && let Some((user, password)) = basic_credentials(basic)
         {
             (self.user, self.password) = (user, password);
@@ -90,11 +116,18 @@ impl Request {
         if self.compress {
             return Encoding::Blocks;
         }
-        let accepted = headers.get("accept-encoding").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accepted = headers
+            .get("accept-encoding")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         if !self.http_compression {
             return Encoding::Plain;
         }
-        let accepts = |name: &str| accepted.split(',').any(|one| one.split(';').next().unwrap_or("").trim() == name);
+        let accepts = |name: &str| {
+            accepted
+                .split(',')
+                .any(|one| one.split(';').next().unwrap_or("").trim() == name)
+        };
         match () {
             () if accepts("zstd") => Encoding::Zstd,
             () if accepts("gzip") => Encoding::Gzip,
@@ -122,7 +155,11 @@ pub struct InsertQuery {
 pub fn insert_query(query: &[u8]) -> Option<InsertQuery> {
     let head = String::from_utf8_lossy(&query[..query.len().min(1 << 16)]).into_owned();
     let words = words(&head);
-    let is = |at: usize, word: &str| words.get(at).is_some_and(|(_, found)| found.eq_ignore_ascii_case(word));
+    let is = |at: usize, word: &str| {
+        words
+            .get(at)
+            .is_some_and(|(_, found)| found.eq_ignore_ascii_case(word))
+    };
     if !is(0, "insert") {
         return None;
     }
@@ -132,7 +169,11 @@ pub fn insert_query(query: &[u8]) -> Option<InsertQuery> {
         }
         if word.eq_ignore_ascii_case("values") {
             let inline = Bytes::copy_from_slice(&query[place + word.len()..]);
-            return Some(InsertQuery { statement: query[..*place].to_vec(), format: "Values".into(), inline });
+            return Some(InsertQuery {
+                statement: query[..*place].to_vec(),
+                format: "Values".into(),
+                inline,
+            });
         }
         if word.eq_ignore_ascii_case("format") {
             let (name_place, name) = words.get(at + 1)?;
@@ -145,10 +186,18 @@ pub fn insert_query(query: &[u8]) -> Option<InsertQuery> {
                 rest = after;
             }
             let statement = query[..*place].to_vec();
-            return Some(InsertQuery { statement, format: name.to_string(), inline: Bytes::copy_from_slice(rest) });
+            return Some(InsertQuery {
+                statement,
+                format: name.to_string(),
+                inline: Bytes::copy_from_slice(rest),
+            });
         }
     }
-    Some(InsertQuery { statement: query.to_vec(), format: String::new(), inline: Bytes::new() })
+    Some(InsertQuery {
+        statement: query.to_vec(),
+        format: String::new(),
+        inline: Bytes::new(),
+    })
 }
 
 /// The bare words of a statement outside of quotes and brackets, with their places.
@@ -201,15 +250,23 @@ pub fn first_word(query: &[u8]) -> String {
     let text = String::from_utf8_lossy(&query[..query.len().min(4096)]).into_owned();
     let mut rest = text.trim_start_matches([' ', '\n', '\t', '\r', '(']);
     while let Some(comment) = rest.strip_prefix("--") {
-        rest = comment.split_once('\n').map_or("", |(_, after)| after).trim_start();
+        rest = comment
+            .split_once('\n')
+            .map_or("", |(_, after)| after)
+            .trim_start();
     }
-    rest.chars().take_while(|character| character.is_ascii_alphabetic()).collect::<String>().to_lowercase()
+    rest.chars()
+        .take_while(|character| character.is_ascii_alphabetic())
+        .collect::<String>()
+        .to_lowercase()
 }
 
 /// The format that a SELECT names itself, at its end.
 pub fn named_format(query: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(query);
     let words = words(&text);
-    let at = words.iter().rposition(|(_, word)| word.eq_ignore_ascii_case("format"))?;
+    let at = words
+        .iter()
+        .rposition(|(_, word)| word.eq_ignore_ascii_case("format"))?;
     words.get(at + 1).map(|(_, name)| (*name).to_owned())
 }

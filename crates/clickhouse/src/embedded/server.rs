@@ -55,9 +55,13 @@ pub async fn serve(
     }
     fs::create_dir_all(&options.data).with_context(|| format!("cannot create {}", options.data.display()))?;
     let lock_path = options.data.join(LOCK_FILE);
-    let lock = fs::File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
+    let lock =
+        fs::File::create(&lock_path).with_context(|| format!("cannot create {}", lock_path.display()))?;
     if lock.try_lock().is_err() {
-        bail!("another process runs the engine on {}; `cambium query` asks that one", options.data.display());
+        bail!(
+            "another process runs the engine on {}; `cambium query` asks that one",
+            options.data.display()
+        );
     }
     let library = tokio::task::spawn_blocking(Library::obtain).await??;
     let data = options.data.clone();
@@ -72,7 +76,10 @@ pub async fn serve(
     fs::write(&address_path, format!("http://{address}"))
         .with_context(|| format!("cannot write {}", address_path.display()))?;
     listening(address);
-    let server = Arc::new(Server { engine, password: options.password });
+    let server = Arc::new(Server {
+        engine,
+        password: options.password,
+    });
     let app = Router::new().fallback(answer).with_state(server);
     let served = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
     let _ = fs::remove_file(&address_path);
@@ -93,10 +100,18 @@ async fn answer(
         _ => return plain(StatusCode::NOT_FOUND, "There is no such handler\n"),
     }
     let mut request = Request::new(uri.query().unwrap_or_default(), &headers);
-    if server.password.as_ref().is_some_and(|password| *password != request.password) {
+    if server
+        .password
+        .as_ref()
+        .is_some_and(|password| *password != request.password)
+    {
         let text = format!(
             "Code: 516. DB::Exception: {}: Authentication failed: password is incorrect. (AUTHENTICATION_FAILED)\n",
-            if request.user.is_empty() { "default" } else { &request.user }
+            if request.user.is_empty() {
+                "default"
+            } else {
+                &request.user
+            }
         );
         return failure(&text);
     }
@@ -108,15 +123,23 @@ async fn answer(
         if request.query.is_empty() {
             return plain(StatusCode::OK, "Ok.\n");
         }
-        request.settings.entry("readonly".to_owned()).or_insert_with(|| "2".to_owned());
+        request
+            .settings
+            .entry("readonly".to_owned())
+            .or_insert_with(|| "2".to_owned());
     }
     run(&server, request, headers, body).await
 }
 
 /// Takes the parts of a form into the request; any other body stays as it is.
 async fn read_form(request: &mut Request, headers: &HeaderMap, body: Body) -> Result<Incoming> {
-    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let Ok(boundary) = multer::parse_boundary(content_type) else { return Ok(Incoming::new(body)) };
+    let content_type = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let Ok(boundary) = multer::parse_boundary(content_type) else {
+        return Ok(Incoming::new(body));
+    };
     let mut form = multer::Multipart::new(body.into_data_stream(), boundary);
     while let Some(field) = form.next_field().await? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -136,13 +159,26 @@ struct Head {
 
 async fn run(server: &Arc<Server>, request: Request, headers: HeaderMap, body: Incoming) -> Response {
     let encoding = request.encoding(&headers);
-    let query_id = if request.query_id.is_empty() { "-".to_owned() } else { request.query_id.clone() };
-    let content = headers.get("content-encoding").and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
+    let query_id = if request.query_id.is_empty() {
+        "-".to_owned()
+    } else {
+        request.query_id.clone()
+    };
+    let content = headers
+        .get("content-encoding")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("")
+        .to_owned();
     let (out, out_body) = Outgoing::new();
     let (begin, begun) = oneshot::channel();
     let engine = server.engine.clone();
     tokio::task::spawn_blocking(move || {
-        let mut job = Job { request, begin: Some(begin), out: Some(out), encoding };
+        let mut job = Job {
+            request,
+            begin: Some(begin),
+            out: Some(out),
+            encoding,
+        };
         if let Err(error) = job.run(&engine, body, &content) {
             job.fail(&error);
         }
@@ -150,7 +186,9 @@ async fn run(server: &Arc<Server>, request: Request, headers: HeaderMap, body: I
     match begun.await {
         Ok(Ok(head)) => success(&head, encoding, &query_id, out_body),
         Ok(Err(error)) => failure(&error),
-        Err(_) => failure("Code: 1002. DB::Exception: the query ended without an answer. (UNKNOWN_EXCEPTION)"),
+        Err(_) => {
+            failure("Code: 1002. DB::Exception: the query ended without an answer. (UNKNOWN_EXCEPTION)")
+        }
     }
 }
 
@@ -165,18 +203,27 @@ struct Job {
 
 impl Job {
     fn run(&mut self, engine: &Engine, body: Incoming, content_encoding: &str) -> Result<(), String> {
-        let mut body = decoded(body, content_encoding, self.request.decompress).map_err(|error| bad(&error))?;
+        let mut body =
+            decoded(body, content_encoding, self.request.decompress).map_err(|error| bad(&error))?;
         if self.request.query.is_empty() {
-            body.by_ref().take(MAX_QUERY_BYTES).read_to_end(&mut self.request.query).map_err(|error| bad(&error))?;
+            body.by_ref()
+                .take(MAX_QUERY_BYTES)
+                .read_to_end(&mut self.request.query)
+                .map_err(|error| bad(&error))?;
         }
-        let mut session = engine.connect().map_err(|error| format!("Code: 1002. DB::Exception: {error:#}"))?;
+        let mut session = engine
+            .connect()
+            .map_err(|error| format!("Code: 1002. DB::Exception: {error:#}"))?;
         self.prepare(&mut session)?;
         match insert_query(&self.request.query) {
             Some(insert) => self.insert(&mut session, insert, body),
             None => {
                 // What a client sends behind a query in the URL belongs to it, as in ClickHouse.
                 let length = self.request.query.len();
-                let rest = body.by_ref().take(MAX_QUERY_BYTES).read_to_end(&mut self.request.query);
+                let rest = body
+                    .by_ref()
+                    .take(MAX_QUERY_BYTES)
+                    .read_to_end(&mut self.request.query);
                 rest.map_err(|error| bad(&error))?;
                 if self.request.query.len() > length && length > 0 {
                     self.request.query.insert(length, b'\n');
@@ -193,8 +240,13 @@ impl Job {
             session.query(statement.as_bytes(), "Null", &[])?;
         }
         for (name, value) in &self.request.settings {
-            if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-                return Err(format!("Code: 115. DB::Exception: '{name}' is no setting. (UNKNOWN_SETTING)"));
+            if !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            {
+                return Err(format!(
+                    "Code: 115. DB::Exception: '{name}' is no setting. (UNKNOWN_SETTING)"
+                ));
             }
             let value = value.replace('\\', "\\\\").replace('\'', "\\'");
             session.query(format!("SET {name} = '{value}'").as_bytes(), "Null", &[])?;
@@ -202,8 +254,17 @@ impl Job {
         Ok(())
     }
 
-    fn insert(&mut self, session: &mut Session, insert: InsertQuery, mut body: Box<dyn Read + Send>) -> Result<(), String> {
-        let format = if insert.format.is_empty() { self.request.format.clone() } else { insert.format };
+    fn insert(
+        &mut self,
+        session: &mut Session,
+        insert: InsertQuery,
+        mut body: Box<dyn Read + Send>,
+    ) -> Result<(), String> {
+        let format = if insert.format.is_empty() {
+            self.request.format.clone()
+        } else {
+            insert.format
+        };
         let mut stream = session.insert(&insert.statement, &format, &self.request.parameters)?;
         if !insert.inline.is_empty() {
             stream.append(&insert.inline)?;
@@ -219,7 +280,12 @@ impl Job {
         }
         let rows_written = stream.finish()?;
         drop(stream);
-        self.begin(Head { format, rows_read: 0, rows_written, result_bytes: 0 });
+        self.begin(Head {
+            format,
+            rows_read: 0,
+            rows_written,
+            result_bytes: 0,
+        });
         Ok(())
     }
 
@@ -242,12 +308,25 @@ impl Job {
         });
         let mut out = self.encoder()?;
         // A client that went away is no error of the query.
-        let _ = out.write_all(answer.bytes()).and_then(|()| out.finish().map(drop));
+        let _ = out
+            .write_all(answer.bytes())
+            .and_then(|()| out.finish().map(drop));
         Ok(())
     }
 
-    fn send_blocks(&mut self, first: Answer, mut blocks: Blocks<'_>, format: String, header: Header) -> Result<(), String> {
-        self.begin(Head { format, rows_read: first.rows_read(), rows_written: 0, result_bytes: 0 });
+    fn send_blocks(
+        &mut self,
+        first: Answer,
+        mut blocks: Blocks<'_>,
+        format: String,
+        header: Header,
+    ) -> Result<(), String> {
+        self.begin(Head {
+            format,
+            rows_read: first.rows_read(),
+            rows_written: 0,
+            result_bytes: 0,
+        });
         let mut out = self.encoder()?;
         if out.write_all(first.bytes()).is_err() {
             return Ok(());
@@ -260,7 +339,10 @@ impl Job {
                 }
                 Ok(Some(block)) => {
                     // Every block comes with the header of its format; the first one stays.
-                    if out.write_all(&block.bytes()[header.length(block.bytes())..]).is_err() {
+                    if out
+                        .write_all(&block.bytes()[header.length(block.bytes())..])
+                        .is_err()
+                    {
                         return Ok(());
                     }
                 }
@@ -276,7 +358,10 @@ impl Job {
     }
 
     fn encoder(&mut self) -> Result<Encoder, String> {
-        let out = self.out.take().ok_or("Code: 1002. DB::Exception: the answer was begun twice")?;
+        let out = self
+            .out
+            .take()
+            .ok_or("Code: 1002. DB::Exception: the answer was begun twice")?;
         Encoder::new(self.encoding, out).map_err(|error| bad(&error))
     }
 
@@ -309,10 +394,16 @@ enum Header {
 impl Header {
     fn of(format: &str) -> Option<Header> {
         Some(match format {
-            "TabSeparated" | "TSV" | "TabSeparatedRaw" | "TSVRaw" | "CSV" | "JSONEachRow" | "NDJSON" | "JSONLines"
-            | "JSONCompactEachRow" | "RowBinary" | "Native" | "LineAsString" | "RawBLOB" => Header::None,
-            "TabSeparatedWithNames" | "TSVWithNames" | "CSVWithNames" | "JSONCompactEachRowWithNames" => Header::Lines(1),
-            "TabSeparatedWithNamesAndTypes" | "TSVWithNamesAndTypes" | "CSVWithNamesAndTypes"
+            "TabSeparated" | "TSV" | "TabSeparatedRaw" | "TSVRaw" | "CSV" | "JSONEachRow" | "NDJSON"
+            | "JSONLines" | "JSONCompactEachRow" | "RowBinary" | "Native" | "LineAsString" | "RawBLOB" => {
+                Header::None
+            }
+            "TabSeparatedWithNames" | "TSVWithNames" | "CSVWithNames" | "JSONCompactEachRowWithNames" => {
+                Header::Lines(1)
+            }
+            "TabSeparatedWithNamesAndTypes"
+            | "TSVWithNamesAndTypes"
+            | "CSVWithNamesAndTypes"
             | "JSONCompactEachRowWithNamesAndTypes" => Header::Lines(2),
             "RowBinaryWithNames" => Header::Binary(false),
             "RowBinaryWithNamesAndTypes" => Header::Binary(true),
@@ -389,7 +480,9 @@ fn content_type(format: &str) -> &'static str {
         "JSON" | "JSONCompact" | "JSONStrings" => "application/json; charset=UTF-8",
         "JSONEachRow" | "JSONCompactEachRow" => "application/x-ndjson; charset=UTF-8",
         "CSV" | "CSVWithNames" | "CSVWithNamesAndTypes" => "text/csv; charset=UTF-8; header=absent",
-        "TabSeparated" | "TSV" | "TabSeparatedWithNames" | "TSVWithNames" => "text/tab-separated-values; charset=UTF-8",
+        "TabSeparated" | "TSV" | "TabSeparatedWithNames" | "TSVWithNames" => {
+            "text/tab-separated-values; charset=UTF-8"
+        }
         _ => "application/octet-stream",
     }
 }
@@ -405,9 +498,8 @@ fn failure(error: &str) -> Response {
         194 | 516 => StatusCode::UNAUTHORIZED,
         497 | 164 => StatusCode::FORBIDDEN,
         60 | 81 | 46 | 83 | 218 => StatusCode::NOT_FOUND,
-        62 | 6 | 26 | 27 | 36 | 38 | 41 | 42 | 43 | 47 | 53 | 57 | 70 | 72 | 115 | 117 | 130 | 131 | 179 | 386 | 456 => {
-            StatusCode::BAD_REQUEST
-        }
+        62 | 6 | 26 | 27 | 36 | 38 | 41 | 42 | 43 | 47 | 53 | 57 | 70 | 72 | 115 | 117 | 130 | 131 | 179
+        | 386 | 456 => StatusCode::BAD_REQUEST,
         241 => StatusCode::INSUFFICIENT_STORAGE,
         159 => StatusCode::REQUEST_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -415,7 +507,9 @@ fn failure(error: &str) -> Response {
     let mut response = Response::new(Body::from(format!("{}\n", error.trim_end())));
     *response.status_mut() = status;
     if let Ok(value) = HeaderValue::from_str(&code.to_string()) {
-        response.headers_mut().insert("x-clickhouse-exception-code", value);
+        response
+            .headers_mut()
+            .insert("x-clickhouse-exception-code", value);
     }
     response
 }

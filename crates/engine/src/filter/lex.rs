@@ -32,7 +32,11 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token<'_>)>, usize> {
 
 fn token<'t>(input: &mut &'t str) -> ModalResult<Token<'t>> {
     alt((
-        alt((alt(("==", "!=", "<=", ">=", "<", ">")), alt(("(", ")", "[", "]", ",")))).map(Token::Symbol),
+        alt((
+            alt(("==", "!=", "<=", ">=", "<", ">")),
+            alt(("(", ")", "[", "]", ",")),
+        ))
+        .map(Token::Symbol),
         quoted('"').map(Token::Text),
         quoted('\'').map(Token::Text),
         number.map(Token::Number),
@@ -45,7 +49,9 @@ fn number<'t>(input: &mut &'t str) -> ModalResult<&'t str> {
     (
         winnow::combinator::opt('-'),
         take_while(1.., |c: char| c.is_ascii_digit()),
-        take_while(0.., |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '+'),
+        take_while(0.., |c: char| {
+            c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '+'
+        }),
     )
         .take()
         .verify(|text: &str| text.parse::<f64>().is_ok())
@@ -55,7 +61,9 @@ fn number<'t>(input: &mut &'t str) -> ModalResult<&'t str> {
 fn word<'t>(input: &mut &'t str) -> ModalResult<&'t str> {
     (
         one_of(|c: char| c.is_alphabetic() || c == '_' || c == '$'),
-        take_while(0.., |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '-')),
+        take_while(0.., |c: char| {
+            c.is_alphanumeric() || matches!(c, '_' | '$' | '.' | '-')
+        }),
     )
         .take()
         .parse_next(input)

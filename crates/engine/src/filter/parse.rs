@@ -30,7 +30,13 @@ pub(super) fn parse(text: &str, properties: &mut PropertyTable) -> Result<Expres
         place,
         message: "this is no name, number, text in quotes or sign of the language of `where`".to_owned(),
     })?;
-    let mut parser = Parser { text, tokens, next: 0, depth: 0, properties };
+    let mut parser = Parser {
+        text,
+        tokens,
+        next: 0,
+        depth: 0,
+        properties,
+    };
     let expression = parser.or()?;
     match parser.peek() {
         None => Ok(expression),
@@ -52,8 +58,15 @@ impl Parser<'_, '_> {
     }
 
     fn error(&self, message: &str) -> FilterError {
-        let place = self.tokens.get(self.next).map_or(self.text.len(), |(place, _)| *place);
-        FilterError { text: self.text.to_owned(), place, message: message.to_owned() }
+        let place = self
+            .tokens
+            .get(self.next)
+            .map_or(self.text.len(), |(place, _)| *place);
+        FilterError {
+            text: self.text.to_owned(),
+            place,
+            message: message.to_owned(),
+        }
     }
 
     fn take_word(&mut self, word: &str) -> bool {
@@ -69,7 +82,11 @@ impl Parser<'_, '_> {
     }
 
     fn expect_symbol(&mut self, symbol: &str) -> Result<(), FilterError> {
-        if self.take_symbol(symbol) { Ok(()) } else { Err(self.error(&format!("`{symbol}` was expected here"))) }
+        if self.take_symbol(symbol) {
+            Ok(())
+        } else {
+            Err(self.error(&format!("`{symbol}` was expected here")))
+        }
     }
 
     fn or(&mut self) -> Result<Expression, FilterError> {
@@ -77,7 +94,11 @@ impl Parser<'_, '_> {
         while self.take_word("or") {
             all.push(self.and()?);
         }
-        Ok(if all.len() == 1 { all.remove(0) } else { Expression::Or(all) })
+        Ok(if all.len() == 1 {
+            all.remove(0)
+        } else {
+            Expression::Or(all)
+        })
     }
 
     fn and(&mut self) -> Result<Expression, FilterError> {
@@ -85,7 +106,11 @@ impl Parser<'_, '_> {
         while self.take_word("and") {
             all.push(self.not()?);
         }
-        Ok(if all.len() == 1 { all.remove(0) } else { Expression::And(all) })
+        Ok(if all.len() == 1 {
+            all.remove(0)
+        } else {
+            Expression::And(all)
+        })
     }
 
     fn not(&mut self) -> Result<Expression, FilterError> {
@@ -167,7 +192,11 @@ impl Parser<'_, '_> {
             literals.push(self.literal()?);
         }
         self.expect_symbol(")")?;
-        Ok(Expression::In { operand, literals, negated })
+        Ok(Expression::In {
+            operand,
+            literals,
+            negated,
+        })
     }
 
     fn operand(&mut self) -> Result<Operand, FilterError> {
@@ -202,7 +231,11 @@ impl Parser<'_, '_> {
                 (_, Ok(float)) => Literal::Float(float),
                 _ => return Err(self.error("this is no number")),
             },
-            _ => return Err(self.error("a value was expected here: a number, a text in quotes, true or false")),
+            _ => {
+                return Err(
+                    self.error("a value was expected here: a number, a text in quotes, true or false")
+                );
+            }
         };
         self.next += 1;
         Ok(literal)

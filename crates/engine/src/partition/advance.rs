@@ -23,7 +23,11 @@ impl<L: List> Partition<L> {
     /// The watermark entered a new minute: rows that are due are left, what no event can change
     /// any more is forgotten, quiet users grow cold.
     pub(super) fn advance(&mut self, before: i64) -> Result<(), SnapshotError> {
-        if self.each_app(|instances, context| L::settles_before(instances, context)).into_iter().any(|due| due) {
+        if self
+            .each_app(|instances, context| L::settles_before(instances, context))
+            .into_iter()
+            .any(|due| due)
+        {
             self.settle_touched()?;
         }
         self.each_app(|instances, context| L::advance(instances, context));

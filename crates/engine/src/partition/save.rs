@@ -49,7 +49,12 @@ impl<L: List> Partition<L> {
         }
         let head = postcard::to_stdvec(&(FORMAT, self.head()?));
         let head = head.map_err(|error| SnapshotError::Head(error.to_string()))?;
-        Ok(Capture { position: self.position, epoch: self.epoch, head, users })
+        Ok(Capture {
+            position: self.position,
+            epoch: self.epoch,
+            head,
+            users,
+        })
     }
 
     fn head(&self) -> Result<Head, SnapshotError> {
@@ -57,7 +62,10 @@ impl<L: List> Partition<L> {
         for app in &self.apps {
             let mut instances = Vec::new();
             L::save(&app.instances, &mut instances)?;
-            apps.push(SavedApp { name: app.name.clone(), instances });
+            apps.push(SavedApp {
+                name: app.name.clone(),
+                instances,
+            });
         }
         Ok(Head {
             topic: self.topic.clone(),
@@ -68,7 +76,8 @@ impl<L: List> Partition<L> {
             account: self.account,
             names: self.names.clone(),
             properties: self.properties.clone(),
-            setup: serde_json::to_string(&self.setup).map_err(|error| SnapshotError::Head(error.to_string()))?,
+            setup: serde_json::to_string(&self.setup)
+                .map_err(|error| SnapshotError::Head(error.to_string()))?,
             apps,
             next_slot: self.next_slot,
         })
@@ -111,7 +120,12 @@ impl<L: List> Partition<L> {
         let instances = self.build(&saved.name, saved.instances, self.position)?;
         let time = self.setup.time(&saved.name);
         self.app_index.insert(saved.name.clone(), self.apps.len());
-        self.apps.push(App { name: saved.name, time, instances, users: Users::default() });
+        self.apps.push(App {
+            name: saved.name,
+            time,
+            instances,
+            users: Users::default(),
+        });
         Ok(())
     }
 }

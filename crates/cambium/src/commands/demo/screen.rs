@@ -11,11 +11,23 @@ use crate::commands::query::table;
 
 /// Each number with the query that it is.
 pub const NUMBERS: [(&str, &str); 6] = [
-    ("events a second", "SELECT round(sum(events) / 60, 1) FROM event_counts WHERE bucket = toStartOfMinute(now('UTC')) - INTERVAL 1 MINUTE"),
-    ("events today", "SELECT sum(events) FROM event_counts WHERE day = toDate(now('UTC'))"),
+    (
+        "events a second",
+        "SELECT round(sum(events) / 60, 1) FROM event_counts WHERE bucket = toStartOfMinute(now('UTC')) - INTERVAL 1 MINUTE",
+    ),
+    (
+        "events today",
+        "SELECT sum(events) FROM event_counts WHERE day = toDate(now('UTC'))",
+    ),
     ("lag, records", "SELECT sum(end_offset - offset) FROM progress"),
-    ("active users, 5 minutes", "SELECT sum(users) FROM rolling_users_now WHERE metric = 'active' AND window = '5m' AND dimension = ''"),
-    ("active users, today", "SELECT sum(users) FROM active_users WHERE metric = 'active' AND grain = 'day' AND day = toDate(now('UTC'))"),
+    (
+        "active users, 5 minutes",
+        "SELECT sum(users) FROM rolling_users_now WHERE metric = 'active' AND window = '5m' AND dimension = ''",
+    ),
+    (
+        "active users, today",
+        "SELECT sum(users) FROM active_users WHERE metric = 'active' AND grain = 'day' AND day = toDate(now('UTC'))",
+    ),
     ("sessions open", "SELECT count() FROM sessions WHERE is_open"),
 ];
 
@@ -57,7 +69,10 @@ async fn numbers(client: &Client) -> Result<String> {
 }
 
 fn hints(brokers: &str, config: &Path) -> String {
-    let queries: Vec<String> = NUMBERS.iter().map(|(name, query)| format!("  -- {name}\n  {query}")).collect();
+    let queries: Vec<String> = NUMBERS
+        .iter()
+        .map(|(name, query)| format!("  -- {name}\n  {query}"))
+        .collect();
     format!(
         "A simulated shop publishes to Kafka; its events are counted into ClickHouse. Ctrl-C ends it.\n\n\
          Every number below is SQL:\n{}\n  -- the funnel\n  {FUNNEL}\n\n\

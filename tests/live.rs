@@ -2,7 +2,9 @@
 //! and takes it down; one that cannot start its server fails.
 
 mod clickhouse;
+mod command_line;
 mod faults;
+mod starts;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

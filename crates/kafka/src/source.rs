@@ -56,6 +56,8 @@ enum Rebalance {
 #[derive(Default)]
 struct Group {
     rebalances: Mutex<VecDeque<Rebalance>>,
+    /// Nobody carries rebalances out any more: what is given or taken is agreed to at once.
+    leaving: AtomicBool,
 }
 
 impl ClientContext for Group {
@@ -71,15 +73,27 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn rebalance(
         &self,
-        _: &BaseConsumer<Self>,
+        consumer: &BaseConsumer<Self>,
         error: rd_kafka_resp_err_t,
         partitions: &mut TopicPartitionList,
     ) {
-        let rebalance = match error {
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                Rebalance::Assign(partitions.clone())
+        let is_assigned = error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.leaving.load(Ordering::Relaxed) {
+            let agreed = if is_assigned {
+                consumer.incremental_assign(partitions)
+            } else {
+                consumer.incremental_unassign(partitions)
+            };
+            if let Err(error) = agreed {
+                tracing::debug!("leaving the group: {error}");
             }
-            _ => Rebalance::Revoke(partitions.clone()),
+            return;
+        }
+        let partitions = partitions.clone();
+        let rebalance = if is_assigned {
+            Rebalance::Assign(partitions)
+        } else {
+            Rebalance::Revoke(partitions)
         };
         if let Ok(mut rebalances) = self.rebalances.lock() {
             rebalances.push_back(rebalance);
@@ -144,6 +158,15 @@ impl<A: Assigner> Source<A> {
 
     /// Consumes until `stop` is set; then everything is left safe.
     pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
+        let ended = self.consume(stop);
+        self.consumer.context().leaving.store(true, Ordering::Relaxed);
+        // A group that cannot be left in order is left all the same, with its work safe.
+        let rest: Vec<Key> = self.threads.keys().cloned().collect();
+        let finished = self.finish(&rest).map(|_| ());
+        ended.and(finished)
+    }
+
+    fn consume(&mut self, stop: &AtomicBool) -> Result<()> {
         let mut looked_at = Instant::now();
         while !stop.load(Ordering::Relaxed) {
             self.poll(POLL)?;
@@ -157,9 +180,7 @@ impl<A: Assigner> Source<A> {
         while !self.threads.is_empty() && Instant::now() < deadline {
             self.poll(POLL)?;
         }
-        // A group that cannot be left in order is left all the same, with its work safe.
-        let rest: Vec<Key> = self.threads.keys().cloned().collect();
-        self.finish(&rest).map(|_| ())
+        Ok(())
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<()> {
@@ -209,7 +230,15 @@ impl<A: Assigner> Source<A> {
                 .consumer
                 .fetch_watermarks(topic, *partition, BROKER_TIMEOUT)
                 .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
-            let worker = self.assigner.start(topic, *partition, earliest, end)?;
+            let worker = match self.assigner.start(topic, *partition, earliest, end) {
+                Ok(worker) => worker,
+                Err(error) => {
+                    // The group waits for an answer, or it cannot be left.
+                    self.consumer.context().leaving.store(true, Ordering::Relaxed);
+                    let _ = self.consumer.incremental_assign(&partitions);
+                    return Err(error);
+                }
+            };
             partitions
                 .set_partition_offset(topic, *partition, Offset::Offset(worker.position()))
                 .context("an offset is not valid")?;

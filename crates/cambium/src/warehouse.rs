@@ -1,10 +1,14 @@
 //! The ClickHouse of a command: the user's own, or the embedded engine on the data directory.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::embedded::{ADDRESS_FILE, Child};
-use cambium_clickhouse::{Client, migrate};
+use cambium_clickhouse::{Client, Writer, migrate};
+use cambium_engine::Topic;
+use cambium_pipeline::{Rhythm, Start};
+use cambium_snapshots::Store;
 
 use crate::config::Config;
 
@@ -28,6 +32,31 @@ impl Warehouse {
         Ok(Warehouse {
             client,
             _engine: engine,
+        })
+    }
+
+    /// What the partitions of a topic are started with; the topic is each one's own.
+    pub fn start(&self, config: &Config, data: &Path, accept_gap: bool) -> Result<Start> {
+        let store = match &config.snapshots.url {
+            Some(url) => Store::url(url)?,
+            None => Store::directory(&data.join("snapshots"))?,
+        };
+        Ok(Start {
+            topic: Topic {
+                name: String::new(),
+                partition: 0,
+            },
+            setup: config.setup.clone(),
+            key: config.hash_key()?,
+            store,
+            keep: config.snapshots.keep,
+            client: self.client.clone(),
+            writer: Writer::start(self.client.clone()),
+            rhythm: Rhythm {
+                snapshot: Duration::from_millis(config.snapshots.every.0.unsigned_abs()),
+                ..Rhythm::default()
+            },
+            accept_gap,
         })
     }
 

@@ -340,17 +340,13 @@ impl<L: List> Partition<L> {
         if !std::mem::replace(&mut known.touched.since_capture, true) {
             self.changed.push((number, user));
         }
-        let mut context = Context {
-            rows: &mut self.rows,
-            names: &mut self.names,
-            definition: 0,
-            origin: 0,
-            app: &app.name,
+        let mut context = Context::of_app(
+            &app.name,
+            app.time,
+            (&mut self.rows, &mut self.names),
             version,
             watermark,
-            lateness_ms: app.time.lateness_ms,
-            horizon_ms: app.time.horizon_ms,
-        };
+        );
         if unseen_since.is_some_and(|last| last < watermark - app.time.horizon_ms) {
             L::settle(&mut app.instances, user, &mut known.parts, &mut context);
             L::remember(&mut known.parts);

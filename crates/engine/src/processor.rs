@@ -4,7 +4,9 @@ use cambium_event::{Event, PropertyPath};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::{DefinitionError, Filter, Names, Row, Rows, Setup, Table, WeekStart, Zone, sessionise};
+use crate::{
+    DefinitionError, Filter, Names, Row, Rows, Setup, Table, TimeRules, WeekStart, Zone, sessionise,
+};
 
 /// One definition of one family of numbers, compiled for one app.
 ///
@@ -108,6 +110,27 @@ pub struct Context<'p> {
 }
 
 impl<'p> Context<'p> {
+    /// Of one app; which definition is at work is set as each is entered.
+    pub(crate) fn of_app(
+        app: &'p str,
+        time: TimeRules,
+        (rows, names): (&'p mut Rows, &'p mut Names),
+        version: u64,
+        watermark: i64,
+    ) -> Self {
+        Context {
+            rows,
+            names,
+            definition: 0,
+            origin: 0,
+            app,
+            version,
+            watermark,
+            lateness_ms: time.lateness_ms,
+            horizon_ms: time.horizon_ms,
+        }
+    }
+
     /// No event older than this will be accepted any more.
     pub fn cutoff(&self) -> i64 {
         self.watermark - self.lateness_ms

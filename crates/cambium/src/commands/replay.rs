@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use cambium_clickhouse::Writer;
 use cambium_engine::{Account, Partition, Topic};
 use cambium_event::{Plan, Record, read};
-use cambium_pipeline::{Log, Owner, Rhythm, Start, start};
-use cambium_snapshots::Store;
+use cambium_pipeline::{Log, Owner, Start, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -68,7 +66,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         end: log.end(),
         first: 0,
     };
-    let owner = start_owner(&config, &data, &warehouse, topic, bounds).await?;
+    let start_with = Start {
+        topic,
+        ..warehouse.start(&config, &data, false)?
+    };
+    let owner: Owner<Processors> = start(start_with, bounds).await?;
     if owner.partition().position() < command.start {
         bail!(
             "the log's earlier files were not counted to their end: give them again first (offset {} of {})",
@@ -129,34 +131,6 @@ fn sort(inputs: Vec<crate::files::Input>, config: &Config, as_is: bool) -> Resul
     }
     progress.finish_and_clear();
     Ok(sorter)
-}
-
-async fn start_owner(
-    config: &Config,
-    data: &std::path::Path,
-    warehouse: &Warehouse,
-    topic: Topic,
-    log: Log,
-) -> Result<Owner<Processors>> {
-    let store = match &config.snapshots.url {
-        Some(url) => Store::url(url)?,
-        None => Store::directory(&data.join("snapshots"))?,
-    };
-    let start_with = Start {
-        topic,
-        setup: config.setup.clone(),
-        key: config.hash_key()?,
-        store,
-        keep: config.snapshots.keep,
-        client: warehouse.client.clone(),
-        writer: Writer::start(warehouse.client.clone()),
-        rhythm: Rhythm {
-            snapshot: Duration::from_millis(config.snapshots.every.0.unsigned_abs()),
-            ..Rhythm::default()
-        },
-        accept_gap: false,
-    };
-    start(start_with, log).await
 }
 
 /// Applies the records from the owner's position on; those before it are in the numbers already.

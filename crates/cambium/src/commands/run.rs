@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cambium_clickhouse::Writer;
 use cambium_engine::Topic;
 use cambium_event::Record;
 use cambium_kafka::{Assigner, Settings, Source, Worker};
-use cambium_pipeline::{Log, Owner, Rhythm, Start, StartError, start};
-use cambium_snapshots::Store;
+use cambium_pipeline::{Log, Owner, Start, StartError, start};
 use clap::Args;
 
 use super::Where;
@@ -65,28 +63,8 @@ pub async fn consume(
     accept_gap: bool,
     stop: Arc<AtomicBool>,
 ) -> Result<()> {
-    let store = match &config.snapshots.url {
-        Some(url) => Store::url(url)?,
-        None => Store::directory(&data.join("snapshots"))?,
-    };
     let owners = Owners {
-        start: Start {
-            topic: Topic {
-                name: String::new(),
-                partition: 0,
-            },
-            setup: config.setup.clone(),
-            key: config.hash_key()?,
-            store,
-            keep: config.snapshots.keep,
-            client: warehouse.client.clone(),
-            writer: Writer::start(warehouse.client.clone()),
-            rhythm: Rhythm {
-                snapshot: Duration::from_millis(config.snapshots.every.0.unsigned_abs()),
-                ..Rhythm::default()
-            },
-            accept_gap,
-        },
+        start: warehouse.start(config, data, accept_gap)?,
         sources: config.sources.clone(),
         runtime: tokio::runtime::Handle::current(),
     };

@@ -48,17 +48,13 @@ impl<L: List> Partition<L> {
         for (number, id) in &self.touched {
             let app = &mut self.apps[*number as usize];
             let Some(user) = app.users.hot(*id) else { continue };
-            let mut context = Context {
-                rows: &mut self.rows,
-                names: &mut self.names,
-                definition: 0,
-                origin: 0,
-                app: &app.name,
+            let mut context = Context::of_app(
+                &app.name,
+                app.time,
+                (&mut self.rows, &mut self.names),
                 version,
                 watermark,
-                lateness_ms: app.time.lateness_ms,
-                horizon_ms: app.time.horizon_ms,
-            };
+            );
             L::settle(&mut app.instances, *id, &mut user.parts, &mut context);
         }
         Ok(())
@@ -73,17 +69,13 @@ impl<L: List> Partition<L> {
         let watermark = self.watermark.unwrap_or(0);
         let mut results = Vec::with_capacity(self.apps.len());
         for app in &mut self.apps {
-            let mut context = Context {
-                rows: &mut self.rows,
-                names: &mut self.names,
-                definition: 0,
-                origin: 0,
-                app: &app.name,
+            let mut context = Context::of_app(
+                &app.name,
+                app.time,
+                (&mut self.rows, &mut self.names),
                 version,
                 watermark,
-                lateness_ms: app.time.lateness_ms,
-                horizon_ms: app.time.horizon_ms,
-            };
+            );
             results.push(work(&mut app.instances, &mut context));
         }
         results

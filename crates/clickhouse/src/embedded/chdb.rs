@@ -117,9 +117,15 @@ impl Engine {
 
     /// A session of its own: its database, settings and one statement at a time.
     pub fn connect(&self) -> Result<Session> {
-        let mut arguments = [c"clickhouse".as_ptr().cast_mut(), self.path.as_ptr().cast_mut()];
-        // SAFETY: two valid texts, which the engine copies.
-        let connection = unsafe { (self.functions.connect)(2, arguments.as_mut_ptr()) };
+        // On a terminal the engine would write one line a streamed insert ("current_thread contains
+        // invalid address"), which says nothing about the insert. Errors come as answers.
+        let mut arguments = [
+            c"clickhouse".as_ptr().cast_mut(),
+            self.path.as_ptr().cast_mut(),
+            c"--logger.console=false".as_ptr().cast_mut(),
+        ];
+        // SAFETY: valid texts, which the engine copies.
+        let connection = unsafe { (self.functions.connect)(arguments.len() as c_int, arguments.as_mut_ptr()) };
         if connection.is_null() {
             bail!(
                 "the ClickHouse engine cannot open its directory; is another process using it, is the disk full?"

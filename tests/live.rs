@@ -4,10 +4,12 @@
 mod clickhouse;
 mod command_line;
 mod faults;
+mod files;
+mod registry;
 mod starts;
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use cambium_clickhouse::Client;
@@ -39,6 +41,16 @@ pub fn program() -> &'static Path {
         });
         executables.next_back().expect("cargo names the program")
     })
+}
+
+/// Runs a command to its end.
+pub fn cambium(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(program())
+        .args(arguments)
+        .current_dir(directory)
+        .env("CAMBIUM_LOG", "warn")
+        .output()
+        .unwrap()
 }
 
 /// A process that is killed when the test is over, however it ends.

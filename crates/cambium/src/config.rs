@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use cambium_engine::{HashKey, Setup};
+use cambium_event::{self as event, EVENT_SCHEMA, SchemaText};
 
-pub use sections::{ClickHouse, Http, Kafka, Snapshots, Source, Start, Users};
+pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
 
 /// Something is wrong with the configuration: exit code 2.
@@ -54,6 +55,11 @@ impl Config {
         let mut table: toml::Table = text.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         let sections = Sections::take(&mut table)?;
         let setup = definitions::setup(&sections, &mut table)?;
+        for source in &sections.source {
+            source
+                .check()
+                .with_context(|| format!("[[source]] {}", source.topic))?;
+        }
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
             let known = Sections::NAMES
@@ -74,14 +80,39 @@ impl Config {
         })
     }
 
+    /// The setup of a source's partitions: how its records are read is the source's own.
+    pub fn setup_of(&self, source: &Source) -> Result<Setup> {
+        let format = match source.format {
+            Format::Json => event::Format::Json,
+            Format::AvroConfluent => event::Format::AvroConfluent,
+            Format::Avro => event::Format::Avro(SchemaText {
+                schema: match &source.schema {
+                    None => EVENT_SCHEMA.to_owned(),
+                    Some(file) => self.read_file(&format!("[[source]] {} schema", source.topic), file)?,
+                },
+                references: Vec::new(),
+            }),
+        };
+        Ok(Setup {
+            fields: source.fields.clone(),
+            format,
+            ..self.setup.clone()
+        })
+    }
+
+    /// A file that the configuration names; paths are relative to it.
+    fn read_file(&self, key: &str, file: &str) -> Result<String> {
+        let path = self.directory.join(file);
+        let read = std::fs::read_to_string(&path);
+        Ok(read.map_err(|error| ConfigError(format!("{key}: cannot read {}: {error}", path.display())))?)
+    }
+
     /// The key under which user ids are hashed.
     pub fn hash_key(&self) -> Result<HashKey> {
         let Some(file) = &self.users.hash_key_file else {
             return Ok(HashKey::default());
         };
-        let path = self.directory.join(file);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("[users] hash_key_file: cannot read {}", path.display()))?;
+        let text = self.read_file("[users] hash_key_file", file)?;
         let text = text.trim();
         let parsed = (text.len() == 32 && text.is_ascii())
             .then(|| {
@@ -93,10 +124,10 @@ impl Config {
             .flatten();
         match parsed {
             Some((high, low)) => Ok(HashKey(high, low)),
-            None => bail!(
-                "[users] hash_key_file: {} does not hold 32 hexadecimal digits",
-                path.display()
-            ),
+            None => Err(ConfigError(format!(
+                "[users] hash_key_file: {file} does not hold 32 hexadecimal digits"
+            ))
+            .into()),
         }
     }
 
@@ -104,9 +135,7 @@ impl Config {
         let Some(file) = &self.clickhouse.password_file else {
             return Ok(None);
         };
-        let path = self.directory.join(file);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("[clickhouse] password_file: cannot read {}", path.display()))?;
+        let text = self.read_file("[clickhouse] password_file", file)?;
         Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }

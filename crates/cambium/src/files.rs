@@ -5,6 +5,6 @@ mod log;
 mod read;
 mod sort;
 
-pub use log::FileLog;
+pub use log::{Command, FileLog, KnownFile};
 pub use read::{Input, open};
 pub use sort::Sorter;

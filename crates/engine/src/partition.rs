@@ -4,7 +4,7 @@ mod advance;
 mod save;
 mod tables;
 
-use cambium_event::{Event, Fields, Plan, Reason, Record, Rejection, read};
+use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas};
 use serde::{Deserialize, Serialize};
 
 pub use tables::{REJECTED, TABLES};
@@ -14,7 +14,10 @@ use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
 use crate::time::MINUTE_MS;
 use crate::users::Users;
-use crate::{Context, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError, TimeRules};
+use crate::{
+    Context, Definition, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError,
+    TimeRules,
+};
 
 /// Which log a partition is the state of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,7 +90,9 @@ pub struct Partition<L: List> {
     names: Names,
     properties: PropertyTable,
     setup: Setup,
-    plan: Plan,
+    decoders: Decoders,
+    /// What is known of the schema ids that records named.
+    schemas: Schemas,
     drop: Vec<Filter>,
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
@@ -117,7 +122,8 @@ impl<L: List> Partition<L> {
             account: Account::default(),
             names: Names::new(setup.max_values),
             properties: PropertyTable::default(),
-            plan: Plan::new(&Fields::default(), &[]),
+            decoders: Decoders::default(),
+            schemas: Schemas::new(),
             drop: Vec::new(),
             apps: Vec::new(),
             app_index: Map::default(),
@@ -226,8 +232,43 @@ impl<L: List> Partition<L> {
             self.next_slot = slot;
             built?;
         }
-        self.plan = Plan::new(&self.setup.fields, self.properties.paths());
+        let plan = Plan::new(&self.setup.fields, self.properties.paths());
+        self.decoders = Decoders::new(plan, self.setup.format.clone(), &self.schemas)?;
         Ok(())
+    }
+
+    /// The definitions that count an app under the present setup.
+    pub fn definitions_of(&mut self, app: &str) -> Result<Vec<Definition>, SnapshotError> {
+        let instances = self.build(app, Vec::new(), self.start)?;
+        let mut in_force = Vec::new();
+        L::in_force(&instances, &mut in_force);
+        Ok(in_force.into_iter().map(|one| one.definition.clone()).collect())
+    }
+
+    /// The definitions that did not count from the partition's beginning on, and where they began.
+    pub fn begun_later(&self) -> Vec<(&Definition, i64)> {
+        let mut in_force = Vec::new();
+        for app in &self.apps {
+            L::in_force(&app.instances, &mut in_force);
+        }
+        let later = in_force.into_iter().filter(|one| one.start > self.start);
+        later.map(|one| (one.definition, one.start)).collect()
+    }
+
+    /// The id of the schema that a record is written in, where it names one.
+    pub fn schema_id(&self, record: &Record<'_>) -> Option<u32> {
+        self.decoders.schema_id(record)
+    }
+
+    /// What is known of a schema id: nothing yet, its text, or that nobody knows it.
+    pub fn schema(&self, id: u32) -> Option<&Option<SchemaText>> {
+        self.schemas.get(&id)
+    }
+
+    /// From the present position on, this is known of a schema id.
+    pub fn learn_schema(&mut self, id: u32, schema: Option<SchemaText>) {
+        self.decoders.learn(id, schema.as_ref());
+        self.schemas.insert(id, schema);
     }
 
     fn build(
@@ -254,9 +295,9 @@ impl<L: List> Partition<L> {
     /// Takes the next record. Offsets rise; what lies between two of them was never a record
     /// (compaction, transaction markers).
     pub fn apply(&mut self, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
-        let plan = std::mem::replace(&mut self.plan, Plan::empty());
-        let judged = read(record, &plan, |event| self.judge(event, record));
-        self.plan = plan;
+        let decoders = std::mem::take(&mut self.decoders);
+        let judged = decoders.read(record, |event| self.judge(event, record));
+        self.decoders = decoders;
         let outcome = match judged {
             Ok(outcome) => outcome?,
             Err(rejection) => {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use cambium_event::Fields;
+use cambium_event::{Fields, Format};
 use serde::{Deserialize, Serialize};
 
 use crate::WeekStart;
@@ -45,7 +45,10 @@ pub struct Setup {
     /// The `where` of each `[[drop]]`.
     pub drop: Vec<String>,
     pub definitions: Vec<Spec>,
+    /// How the source's records are read.
     pub fields: Fields,
+    #[serde(default)]
+    pub format: Format,
     pub max_values: usize,
 }
 
@@ -56,6 +59,28 @@ impl Setup {
 
     pub fn zone(&self, app: &str) -> &str {
         self.apps.get(app).map_or("UTC", |app| app.zone.as_str())
+    }
+
+    /// What was read how and judged how as here; what is counted as in `other`.
+    pub fn counting_as(&self, other: &Setup) -> Setup {
+        let names = self.apps.keys().chain(other.apps.keys());
+        let apps = names.map(|name| {
+            let app = AppSetup {
+                zone: other.zone(name).to_owned(),
+                time: self.time(name),
+                overrides: other
+                    .apps
+                    .get(name)
+                    .map_or_else(BTreeMap::new, |app| app.overrides.clone()),
+            };
+            (name.clone(), app)
+        });
+        Setup {
+            apps: apps.collect(),
+            week_start: other.week_start,
+            definitions: other.definitions.clone(),
+            ..self.clone()
+        }
     }
 
     /// The definitions of a kind that count `app`, with what the app overrides.

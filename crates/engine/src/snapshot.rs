@@ -16,7 +16,7 @@ pub struct Capture {
 }
 
 /// Raised when what is saved changes its form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
@@ -30,4 +30,6 @@ pub enum SnapshotError {
     User,
     #[error("{0}")]
     Definition(#[from] crate::DefinitionError),
+    #[error("{0}")]
+    Schema(#[from] cambium_event::SchemaError),
 }

@@ -4,6 +4,8 @@
 //! A record is read once, against a [`Plan`] of what is wanted: the event's own fields, wherever
 //! the source keeps them, and the properties that some definition asks for. All else is skipped.
 
+mod avro;
+mod decoders;
 mod fields;
 mod json;
 mod number;
@@ -12,6 +14,8 @@ mod record;
 mod rejection;
 mod value;
 
+pub use avro::{AvroDecoder, EVENT_SCHEMA, SchemaText};
+pub use decoders::{Decoders, Format, SchemaError, Schemas};
 pub use fields::{DIMENSIONS, Event, Field};
 pub use number::{Number, decimal_to_ms};
 pub use plan::{FieldSource, Fields, Plan, PropertyPath, Unit};

@@ -19,10 +19,28 @@ pub struct Record<'a> {
     pub timestamp: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub headers: &'a [(&'a str, &'a [u8])],
+    /// When a line of a file was taken in, in milliseconds.
+    pub taken_in_at: Option<i64>,
+    /// The Avro schema of the payload, where what the record came in named it: a container file.
+    pub schema: Option<u32>,
     pub payload: Option<&'a [u8]>,
 }
 
-/// Reads a record and hands the event to `use_event`; or says why it is none.
+impl<'a> Record<'a> {
+    /// The bytes to be decoded; or why there is nothing to decode.
+    pub(crate) fn checked_payload(&self) -> Result<&'a [u8], Rejection> {
+        let Some(payload) = self.payload else {
+            return Err(Rejection::new(Reason::Tombstone, "the record has no value"));
+        };
+        if payload.len() > MAX_RECORD_BYTES {
+            let detail = format!("{} bytes, at most {MAX_RECORD_BYTES} are read", payload.len());
+            return Err(Rejection::new(Reason::TooLarge, detail));
+        }
+        Ok(payload)
+    }
+}
+
+/// Reads a record of JSON and hands the event to `use_event`; or says why it is none.
 ///
 /// The event borrows from the record and from what had to be unescaped on the way, which lives
 /// as long as the call.
@@ -31,15 +49,19 @@ pub fn read<R>(
     plan: &Plan,
     use_event: impl FnOnce(&Event<'_>) -> R,
 ) -> Result<R, Rejection> {
-    let Some(payload) = record.payload else {
-        return Err(Rejection::new(Reason::Tombstone, "the record has no value"));
-    };
-    if payload.len() > MAX_RECORD_BYTES {
-        let detail = format!("{} bytes, at most {MAX_RECORD_BYTES} are read", payload.len());
-        return Err(Rejection::new(Reason::TooLarge, detail));
-    }
+    let payload = record.checked_payload()?;
     let mut slots = vec![Value::Missing; plan.slots];
     json::read(payload, &plan.root, &mut slots)?;
+    use_slots(record, plan, slots, use_event)
+}
+
+/// From the slots of a plan to the event: the fields' own rules, whatever the format was.
+pub(crate) fn use_slots<'a, R>(
+    record: &Record<'a>,
+    plan: &'a Plan,
+    mut slots: Vec<Value<'a>>,
+    use_event: impl FnOnce(&Event<'_>) -> R,
+) -> Result<R, Rejection> {
     fill_from_outside(record, plan, &mut slots);
     let (fields, properties) = slots.split_at(Field::COUNT);
     let names: [Option<Cow<'_, str>>; Field::COUNT] = std::array::from_fn(|slot| fields[slot].name());
@@ -93,6 +115,7 @@ fn time_ms(value: &Value<'_>, plan: &Plan) -> Result<i64, Rejection> {
         Value::Number(number) => number
             .to_ms(plan.unit.digits())
             .ok_or_else(|| bad(format!("timestamp: {} is out of range", number.decimal())))?,
+        Value::Instant(ms) => *ms,
         Value::Text(text) => {
             rfc3339_ms(text).map_err(|why| bad(format!("timestamp: '{}': {why}", short(text))))?
         }

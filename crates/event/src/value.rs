@@ -12,6 +12,8 @@ pub enum Value<'a> {
     Null,
     Bool(bool),
     Number(Number<'a>),
+    /// The event's time where its type says what it is, in milliseconds since 1970.
+    Instant(i64),
     Text(Cow<'a, str>),
 }
 
@@ -45,6 +47,7 @@ impl<'a> Value<'a> {
             Value::Bool(true) => Some(Cow::Borrowed("true")),
             Value::Bool(false) => Some(Cow::Borrowed("false")),
             Value::Number(number) => Some(number.decimal()),
+            Value::Instant(ms) => Some(Cow::Owned(ms.to_string())),
             Value::Text(text) => Some(Cow::Borrowed(text)),
         }
     }

@@ -66,10 +66,22 @@ impl Producer {
             ..Record::default()
         };
         let user = read(&record, &self.plan, |event| event.user().to_owned()).unwrap_or_default();
+        let key = (!user.is_empty()).then_some(user.as_bytes());
+        self.send_raw(topic, key, line, timestamp_ms)
+    }
+
+    /// Sends bytes as they are; waits while the queue is full.
+    pub fn send_raw(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: &[u8],
+        timestamp_ms: Option<i64>,
+    ) -> Result<()> {
         loop {
-            let mut message: BaseRecord<'_, str, [u8]> = BaseRecord::to(topic).payload(line);
-            if !user.is_empty() {
-                message = message.key(&user);
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(payload);
+            if let Some(key) = key {
+                message = message.key(key);
             }
             if let Some(timestamp) = timestamp_ms {
                 message = message.timestamp(timestamp);

@@ -32,7 +32,8 @@ pub struct Settings {
 pub trait Worker: Send + 'static {
     /// Where the partition is read from.
     fn position(&self) -> i64;
-    fn apply(&mut self, record: &Record<'_>) -> Result<()>;
+    /// Whether the record was taken; one that was not is offered again, after a tick.
+    fn apply(&mut self, record: &Record<'_>) -> Result<bool>;
     /// Called many times a second, with the end of the log; gives the offset that is safe.
     fn tick(&mut self, end_offset: i64) -> Result<i64>;
     /// Whether to stop reading for a while.
@@ -132,6 +133,10 @@ impl<A: Assigner> Source<A> {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            // A process that was killed gives its partitions up after 10 s; one that waits for ClickHouse or
+            // loads a large snapshot in a rebalance keeps them.
+            .set("session.timeout.ms", "10000")
+            .set("max.poll.interval.ms", "86400000")
             .set("check.crcs", "true")
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384")
@@ -226,12 +231,9 @@ impl<A: Assigner> Source<A> {
             .collect();
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
-            let (earliest, end) = self
-                .consumer
-                .fetch_watermarks(topic, *partition, BROKER_TIMEOUT)
-                .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
-            let worker = match self.assigner.start(topic, *partition, earliest, end) {
-                Ok(worker) => worker,
+            let started = self.start_worker(topic, *partition);
+            let (worker, end) = match started {
+                Ok(started) => started,
                 Err(error) => {
                     // The group waits for an answer, or it cannot be left.
                     self.consumer.context().leaving.store(true, Ordering::Relaxed);
@@ -256,6 +258,14 @@ impl<A: Assigner> Source<A> {
             self.threads.insert((topic, partition), thread);
         }
         Ok(())
+    }
+
+    fn start_worker(&mut self, topic: &str, partition: i32) -> Result<(A::Worker, i64)> {
+        let (earliest, end) = self
+            .consumer
+            .fetch_watermarks(topic, partition, BROKER_TIMEOUT)
+            .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
+        Ok((self.assigner.start(topic, partition, earliest, end)?, end))
     }
 
     /// Threads are joined before their partitions are given back.
@@ -315,7 +325,7 @@ impl<A: Assigner> Source<A> {
                 self.consumer
                     .fetch_watermarks(topic, *partition, Duration::from_millis(500))
             {
-                thread.end.store(end, Ordering::Relaxed);
+                thread.end.fetch_max(end, Ordering::Relaxed);
             }
             let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));
             safe.add_partition_offset(topic, *partition, offset)
@@ -370,6 +380,8 @@ fn spawn<W: Worker>(
     })
 }
 
+/// Until a record that was not taken is offered again.
+const RETRY: Duration = Duration::from_millis(200);
 /// Records between two ticks while there is no pause.
 const TICK_RECORDS: usize = 500;
 
@@ -385,7 +397,13 @@ fn own<W: Worker>(
         let took = match queue.poll(Duration::from_millis(20)) {
             Some(Ok(message)) => {
                 end.fetch_max(message.offset() + 1, Ordering::Relaxed);
-                apply(&mut worker, &message)?;
+                while !apply(&mut worker, &message)? {
+                    if stop.load(Ordering::Relaxed) {
+                        return worker.finish();
+                    }
+                    safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
+                    std::thread::sleep(RETRY);
+                }
                 true
             }
             Some(Err(KafkaError::PartitionEOF(_))) | None => false,
@@ -408,7 +426,7 @@ fn own<W: Worker>(
     worker.finish()
 }
 
-fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<()> {
+fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<bool> {
     let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
@@ -420,6 +438,8 @@ fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<()> {
         timestamp: message.timestamp().to_millis(),
         key: message.key(),
         headers: &headers,
+        taken_in_at: None,
+        schema: None,
         payload: message.payload(),
     })
 }

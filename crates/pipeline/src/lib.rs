@@ -5,5 +5,5 @@
 mod owner;
 mod start;
 
-pub use owner::{Owner, Rhythm};
-pub use start::{Log, Start, StartError, start};
+pub use owner::{Applied, Owner, Rhythm};
+pub use start::{Log, Start, StartError, count_anew, show_definitions, start};

@@ -1,14 +1,13 @@
 //! The owner of a partition: applies records, flushes what changed once a second, and publishes a
 //! snapshot only when ClickHouse has acknowledged the flush that it was captured with (rule 3).
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Batch, Writer};
-use cambium_engine::{Capture, List, Outcome, Partition, Rows, Table};
-use cambium_event::Record;
-use cambium_snapshots::{Entry, Snapshots};
+use cambium_engine::{Capture, List, Outcome, Partition, Rows, Setup, Table};
+use cambium_event::{Record, SchemaText};
+use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
 
 static PROGRESS: Table = Table {
@@ -50,10 +49,29 @@ struct UnderWay {
     capture: Option<Capture>,
 }
 
+/// What became of a record that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    Done(Outcome),
+    /// First [`Owner::answer`] what is known of this schema id; then offer the record again.
+    WantsSchema(u32),
+}
+
+/// What is not in the log, in the order of the offsets from which on it holds.
+pub(crate) struct Journal {
+    pub entries: Vec<Entry>,
+    /// The first that is not in force yet.
+    pub next: usize,
+    /// Before this offset everything was judged already: what was unknown then stays so.
+    pub settled_until: i64,
+}
+
 pub struct Owner<L: List> {
     partition: Partition<L>,
-    /// Setups that come into force further on.
-    journal: VecDeque<Entry>,
+    journal: Journal,
+    /// The record whose schema is asked for, and the last whose schema was answered.
+    asked_at: Option<i64>,
+    answered_at: Option<i64>,
     writer: Writer,
     snapshots: Snapshots,
     /// The snapshot that is being published, which gives its place back when it is done.
@@ -71,7 +89,7 @@ pub struct Owner<L: List> {
 impl<L: List> Owner<L> {
     pub(crate) fn new(
         partition: Partition<L>,
-        journal: VecDeque<Entry>,
+        journal: Journal,
         snapshots: Snapshots,
         writer: Writer,
         rhythm: Rhythm,
@@ -81,6 +99,8 @@ impl<L: List> Owner<L> {
         Owner {
             partition,
             journal,
+            asked_at: None,
+            answered_at: None,
             writer,
             snapshots,
             publishing: None,
@@ -104,26 +124,61 @@ impl<L: List> Owner<L> {
         self.acknowledged
     }
 
-    /// Applies the next record; a setup that comes into force here does so first.
-    pub fn apply(&mut self, record: &Record<'_>) -> Result<Outcome> {
-        while self
-            .journal
-            .front()
-            .is_some_and(|entry| entry.offset <= record.offset)
+    /// Applies the next record; what comes into force here does so first.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<Applied> {
+        while let Some(entry) = self.journal.entries.get(self.journal.next)
+            && entry.offset <= record.offset
         {
-            if let Some(entry) = self.journal.pop_front() {
-                self.change_setup(entry)?;
-            }
+            let entry = entry.clone();
+            self.journal.next += 1;
+            self.bring_into_force(entry)?;
+        }
+        if let Some(id) = self.partition.schema_id(record)
+            && self.wants_answer(id, record.offset)
+        {
+            self.asked_at = Some(record.offset);
+            return Ok(Applied::WantsSchema(id));
         }
         let applied = self.partition.apply(record);
-        applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))
+        let outcome =
+            applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))?;
+        Ok(Applied::Done(outcome))
     }
 
-    fn change_setup(&mut self, entry: Entry) -> Result<()> {
-        tracing::info!(topic = %self.partition.topic(), offset = entry.offset, "another setup comes into force");
-        self.partition
-            .change_setup(entry.setup)
-            .context("the setup cannot be used")
+    fn wants_answer(&self, id: u32, offset: i64) -> bool {
+        if self.answered_at == Some(offset) {
+            return false;
+        }
+        match self.partition.schema(id) {
+            Some(Some(_)) => false,
+            Some(None) => offset >= self.journal.settled_until,
+            None => true,
+        }
+    }
+
+    /// Says what a schema id stands for, from the record on that asked for it; none: nobody knows it. It is
+    /// written down before it is used.
+    pub fn answer(&mut self, id: u32, schema: Option<SchemaText>) -> Result<()> {
+        self.answered_at = self.asked_at;
+        if self.partition.schema(id) == Some(&schema) {
+            return Ok(());
+        }
+        let entry = Entry {
+            offset: self.partition.position(),
+            epoch: self.partition.epoch(),
+            change: Change::Schema { id, schema },
+        };
+        self.journal.entries.insert(self.journal.next, entry.clone());
+        self.journal.next += 1;
+        let journal = self.snapshots.placeholder();
+        self.runtime
+            .block_on(journal.write_journal(&self.journal.entries))?;
+        self.bring_into_force(entry)
+    }
+
+    fn bring_into_force(&mut self, entry: Entry) -> Result<()> {
+        tracing::info!(topic = %self.partition.topic(), offset = entry.offset, "{}", entry.change);
+        bring_into_force(&mut self.partition, entry.change)
     }
 
     /// Whether so much waits for ClickHouse that reading should stop.
@@ -255,4 +310,21 @@ impl<L: List> Owner<L> {
         }
         Ok(self.partition)
     }
+}
+
+pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Change) -> Result<()> {
+    match change {
+        Change::Setup(setup) => change_setup(partition, *setup),
+        Change::Schema { id, schema } => {
+            partition.learn_schema(id, schema);
+            Ok(())
+        }
+    }
+}
+
+fn change_setup<L: List>(partition: &mut Partition<L>, setup: Setup) -> Result<()> {
+    if setup == *partition.setup() {
+        return Ok(());
+    }
+    partition.change_setup(setup).context("the setup cannot be used")
 }

@@ -1,13 +1,14 @@
 //! How a partition starts: what is there decides. A start that would lose something refuses, and
 //! names the ways.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Client, Writer};
 use cambium_engine::{HashKey, List, Partition, Setup, Topic};
-use cambium_snapshots::{Entry, Loaded, Store};
+use cambium_snapshots::{Change, Entry, Loaded, Store};
 
+use crate::owner::{Journal, bring_into_force};
 use crate::{Owner, Rhythm};
 
 /// What the log holds.
@@ -101,40 +102,36 @@ pub async fn start<L: List>(start: Start, log: Log) -> Result<Owner<L>> {
     let mut partition = begun.partition;
     let position = partition.position();
     journal.retain(|entry| begun.keeps_journal || entry.offset < position);
-    let in_force = journal
-        .last()
-        .map_or(partition.setup(), |entry| &entry.setup)
-        .clone();
-    if journal.is_empty() || in_force != start.setup {
+    let settled_until = written.map_or(0, |(_, at)| at);
+    let last = journal.iter().rev().find_map(Entry::setup);
+    if last.unwrap_or(partition.setup()) != &start.setup || journal.is_empty() {
         // Behind everything that was written under the old one, so that no row mixes the two.
         let offset = if journal.is_empty() {
             position
         } else {
-            position.max(written.map_or(0, |(_, at)| at))
+            position.max(settled_until)
         };
         journal.push(Entry {
             offset,
             epoch: partition.epoch(),
-            setup: start.setup.clone(),
+            change: Change::Setup(Box::new(start.setup.clone())),
         });
         snapshots.write_journal(&journal).await?;
     }
-    let mut ahead: VecDeque<Entry> = journal
-        .into_iter()
-        .filter(|entry| entry.offset >= position)
-        .collect();
-    while ahead.front().is_some_and(|entry| entry.offset == position) {
-        if let Some(entry) = ahead.pop_front()
-            && entry.setup != *partition.setup()
-        {
-            partition
-                .change_setup(entry.setup)
-                .context("the setup cannot be used")?;
-        }
+    let mut journal = Journal {
+        next: journal.iter().take_while(|entry| entry.offset < position).count(),
+        entries: journal,
+        settled_until,
+    };
+    while let Some(entry) = journal.entries.get(journal.next)
+        && entry.offset == position
+    {
+        bring_into_force(&mut partition, entry.change.clone())?;
+        journal.next += 1;
     }
     Ok(Owner::new(
         partition,
-        ahead,
+        journal,
         snapshots,
         start.writer,
         start.rhythm,
@@ -208,7 +205,9 @@ async fn begin_without_snapshot<L: List>(
     journal: &[Entry],
     written: Option<(u16, i64)>,
 ) -> Result<Begun<L>> {
-    let first = journal.first().map(|entry| (entry.offset, entry.setup.clone()));
+    let first = journal
+        .iter()
+        .find_map(|entry| Some((entry.offset, entry.setup()?.clone())));
     let recorded = first_origin(start).await?;
     let (Some((epoch, written)), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at)))
     else {
@@ -250,22 +249,87 @@ async fn begin_without_snapshot<L: List>(
     })
 }
 
+/// Makes a log be counted anew from its beginning under the present definitions: its next start finds no
+/// snapshot. All else stays as it was at each offset, so that what is counted already comes out the same.
+pub async fn count_anew(start: &Start) -> Result<()> {
+    let mut snapshots = start.store.partition(&start.topic, start.keep);
+    let mut journal = snapshots.journal().await?;
+    for entry in &mut journal {
+        if let Change::Setup(setup) = &mut entry.change {
+            **setup = setup.counting_as(&start.setup);
+        }
+    }
+    // Definitions that began later begin at the beginning now: what they counted would be there twice.
+    let later = format!(
+        "SELECT DISTINCT origin FROM origin_rows WHERE topic = {} AND partition = {} AND start > {}",
+        quoted(&start.topic.name),
+        start.topic.partition,
+        journal.first().map_or(0, |entry| entry.offset)
+    );
+    let rows = start.client.rows(&later).await?;
+    let origins: Vec<String> = rows.iter().map(|row| row["origin"].to_string()).collect();
+    if !origins.is_empty() {
+        for table in VERSIONED.iter().chain(&["origin_rows"]) {
+            let delete = format!("DELETE FROM {table} WHERE origin IN ({})", origins.join(", "));
+            start.client.execute(&delete).await?;
+        }
+    }
+    snapshots.write_journal(&journal).await?;
+    snapshots.clear().await
+}
+
+/// Lets the views show the definitions that are configured, and no others.
+pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: HashKey) -> Result<()> {
+    let topic = Topic {
+        name: String::new(),
+        partition: 0,
+    };
+    let mut partition: Partition<L> = Partition::new(topic, 0, 0, setup.clone(), key)?;
+    let mut configured: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut changes = Vec::new();
+    for row in client.rows("SELECT id, app, shown FROM definitions").await? {
+        let app = row["app"].as_str().unwrap_or_default();
+        if !configured.contains_key(app) {
+            let definitions = partition.definitions_of(app)?;
+            let ids = definitions.into_iter().map(|definition| definition.id);
+            configured.insert(app.to_owned(), ids.collect());
+        }
+        let id = row["id"].as_u64().unwrap_or_default();
+        let is_configured = configured[app].contains(&id);
+        if row["shown"].as_bool() != Some(is_configured) {
+            changes.push(format!(
+                "({id}, toUnixTimestamp64Milli(now64(3)), {is_configured})"
+            ));
+        }
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let insert = format!("INSERT INTO definition_states VALUES {}", changes.join(", "));
+    client
+        .execute(&insert)
+        .await
+        .context("which definitions are shown cannot be written down")
+}
+
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
+/// The tables whose rows have a definition, an origin and a version.
+const VERSIONED: [&str; 5] = [
+    "count_rows",
+    "rolling_rows",
+    "session_rows",
+    "funnel_rows",
+    "funnel_time_rows",
+];
+
 /// The highest version that any table holds of this partition: epoch and offset.
 async fn written(start: &Start) -> Result<Option<(u16, i64)>> {
-    const TABLES: [&str; 5] = [
-        "count_rows",
-        "rolling_rows",
-        "session_rows",
-        "funnel_rows",
-        "funnel_time_rows",
-    ];
     let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
     let origins = format!("SELECT origin FROM origin_rows WHERE topic = {topic} AND partition = {partition}");
-    let mut parts: Vec<String> = TABLES
+    let mut parts: Vec<String> = VERSIONED
         .iter()
         .map(|table| format!("SELECT max(version) AS v FROM {table} WHERE origin IN ({origins})"))
         .collect();

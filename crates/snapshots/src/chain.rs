@@ -159,6 +159,16 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Deletes all snapshots; the journal stays.
+    pub async fn clear(&mut self) -> Result<()> {
+        // The newest first: what is left of a chain that is cut off is never taken for a whole one.
+        for name in self.names().await?.into_iter().rev() {
+            self.store.delete(&self.key.clone().join(name)).await?;
+        }
+        (self.newest, self.chain) = (None, 0);
+        Ok(())
+    }
+
     /// The setups and where each came into force.
     pub async fn journal(&self) -> Result<Vec<Entry>> {
         match self.store.get(&self.key.clone().join(JOURNAL)).await? {

@@ -2,7 +2,7 @@
 //!
 //! A partition's snapshots are a chain: a full one, then changes, each naming the one before it. The
 //! newest whose whole chain is there and whole wins; one that is torn or lost costs replay, never
-//! numbers. Beside them lies the journal: at which offset which setup came into force.
+//! numbers. Beside them lies the journal: at which offset which setup came into force, and what a registry had answered.
 
 mod chain;
 mod part;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use cambium_engine::{Setup, Topic};
+use cambium_event::SchemaText;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -20,12 +21,48 @@ use serde::{Deserialize, Serialize};
 
 pub use chain::{Loaded, Snapshots};
 
-/// A setup, and where it came into force.
+/// Something that is not in the log, and the offset from which on it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub offset: i64,
     pub epoch: u16,
-    pub setup: Setup,
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Setup(Box<Setup>),
+    /// What a registry answered for a schema id; no schema: it does not know it.
+    Schema {
+        id: u32,
+        schema: Option<SchemaText>,
+    },
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Setup(_) => out.write_str("another setup comes into force"),
+            Change::Schema { id, schema: Some(_) } => write!(out, "schema {id} is known"),
+            Change::Schema { id, schema: None } => {
+                write!(
+                    out,
+                    "the registry does not know schema {id}: its records are rejected"
+                )
+            }
+        }
+    }
+}
+
+impl Entry {
+    pub fn setup(&self) -> Option<&Setup> {
+        match &self.change {
+            Change::Setup(setup) => Some(setup),
+            Change::Schema { .. } => None,
+        }
+    }
 }
 
 /// The place of all partitions' snapshots.

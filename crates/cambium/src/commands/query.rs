@@ -55,7 +55,15 @@ pub fn table(answer: &[u8]) -> Result<String> {
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
     {
-        rows.push(serde_json::from_slice::<Vec<String>>(line).context("ClickHouse's answer cannot be read")?);
+        let row: Vec<String> = serde_json::from_slice(line).context("ClickHouse's answer cannot be read")?;
+        rows.push(row.into_iter().map(|cell| {
+            // As this format writes it; few terminals do.
+            if cell == "ᴺᵁᴸᴸ" {
+                "NULL".to_owned()
+            } else {
+                cell
+            }
+        }));
     }
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);

@@ -1,23 +1,22 @@
 //! `cambium replay`: files through the same code as Kafka's records.
 
-use std::io::BufRead;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use cambium_engine::{Account, Partition, Topic};
-use cambium_event::{Plan, Record, read};
-use cambium_pipeline::{Log, Owner, Start, start};
+use cambium_engine::{Account, Setup, Topic};
+use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
+use cambium_pipeline::{Applied, Log, Owner, Start, count_anew, show_definitions, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Where;
 use crate::Processors;
 use crate::config::Config;
-use crate::files::{FileLog, Sorter, open};
+use crate::files::{Command, FileLog, Input, KnownFile, Sorter, open};
 use crate::warehouse::Warehouse;
 
-/// Count the events of files (JSON lines; plain, gzip or zstd), then exit.
+/// Count the events of files (JSON lines or Avro containers; plain, gzip or zstd), then exit.
 ///
 /// Example: cambium replay --config cambium.toml events-2026-11.jsonl.gz
 #[derive(Args, Debug)]
@@ -37,131 +36,245 @@ const TICK_RECORDS: i64 = 1000;
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
-    let data = arguments.place.data.clone();
-    let mut log = FileLog::open(&data, new_id)?;
-    let inputs = open(&arguments.files)?;
-    let all: Vec<String> = inputs.iter().map(|input| input.digest.clone()).collect();
-    let known = log.command(&all, arguments.as_is).cloned();
-    let mut fresh = Vec::new();
-    for input in inputs {
-        if known.is_none() && log.has(&input.digest) {
-            eprintln!("{} is part of the log already: passed over", input.name);
-        } else {
-            fresh.push(input);
+    let setup = setup(&config)?;
+    let mut log = FileLog::open(&arguments.place.data, || format!("{:x}", now().as_nanos()))?;
+    let given = Given::open(&arguments.files, &log)?;
+    let warehouse = Warehouse::open_for_writing(&config, &arguments.place.data).await?;
+    let start_with = Start {
+        topic: Topic {
+            name: log.topic(),
+            partition: 0,
+        },
+        setup: setup.clone(),
+        ..warehouse.start(&config, &arguments.place.data, false)?
+    };
+    let mut owner = begin(&start_with, &mut log, &given).await?;
+    show_definitions::<Processors>(&warehouse.client, &setup, config.hash_key()?).await?;
+    let Given { mut known, fresh } = given;
+    let before = owner.partition().account();
+    let had_events = before.read > 0;
+    for command in log.commands().to_vec() {
+        if command.end <= owner.partition().position() {
+            continue;
         }
+        let inputs = take(&mut known, &command)?;
+        let sorted = sort(inputs, &command.fields, command.as_is)?;
+        if sorted.sorter.records as i64 != command.end - command.start {
+            bail!("the files of offset {} do not hold what they held", command.start);
+        }
+        owner = apply(owner, sorted, command).await?;
     }
-    let digests: Vec<String> = fresh.iter().map(|input| input.digest.clone()).collect();
-    let sorter = sort(fresh, &config, arguments.as_is)?;
-    let command = match known {
-        Some(command) => command,
-        None => log.add(digests, arguments.as_is, sorter.records as i64)?,
+    if !fresh.is_empty() {
+        let files = fresh.iter().map(Input::known).collect();
+        let sorted = sort(fresh, &setup.fields, arguments.as_is)?;
+        let command = Command {
+            files,
+            as_is: arguments.as_is,
+            fields: setup.fields.clone(),
+            taken_in_at: now().as_millis() as i64,
+            start: log.end(),
+            end: log.end() + sorted.sorter.records as i64,
+        };
+        log.add(command.clone())?;
+        owner = apply(owner, sorted, command).await?;
+    }
+    let partition = tokio::task::spawn_blocking(move || owner.finish()).await??;
+    report(&before, &partition.account(), had_events);
+    Ok(())
+}
+
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+}
+
+/// Files say themselves whether they are JSON or Avro; their fields lie where the first source has them.
+fn setup(config: &Config) -> Result<Setup> {
+    let setup = match config.sources.first() {
+        Some(source) => config.setup_of(source)?,
+        None => config.setup.clone(),
     };
-    let warehouse = Warehouse::open_for_writing(&config, &data).await?;
-    let topic = Topic {
-        name: log.topic(),
-        partition: 0,
-    };
+    Ok(Setup {
+        format: Format::Json,
+        ..setup
+    })
+}
+
+/// The files that a command names: those that are part of the log, and those that are not yet.
+struct Given {
+    known: Vec<Input>,
+    fresh: Vec<Input>,
+}
+
+impl Given {
+    fn open(paths: &[PathBuf], log: &FileLog) -> Result<Given> {
+        let mut given = Given {
+            known: Vec::new(),
+            fresh: Vec::new(),
+        };
+        for input in open(paths)? {
+            let list = if log.has(&input.digest) {
+                &mut given.known
+            } else {
+                &mut given.fresh
+            };
+            if list.iter().any(|known| known.digest == input.digest) {
+                eprintln!("{} is given twice: read once", input.name);
+            } else {
+                list.push(input);
+            }
+        }
+        Ok(given)
+    }
+
+    /// The files of the log that are not given, by the names they had.
+    fn missing(&self, log: &FileLog) -> Vec<String> {
+        let files = log.commands().iter().flat_map(|command| &command.files);
+        let is_given = |file: &&KnownFile| self.known.iter().any(|input| input.digest == file.digest);
+        files
+            .filter(|file| !is_given(file))
+            .map(|file| file.name.clone())
+            .collect()
+    }
+}
+
+/// Starts where the log was left; or at its beginning, where definitions are new and all of its files are
+/// given again.
+async fn begin(start_with: &Start, log: &mut FileLog, given: &Given) -> Result<Owner<Processors>> {
+    let missing = given.missing(log);
     let bounds = Log {
         earliest: 0,
         end: log.end(),
         first: 0,
     };
-    let start_with = Start {
-        topic,
-        ..warehouse.start(&config, &data, false)?
-    };
-    let owner: Owner<Processors> = start(start_with, bounds).await?;
-    if owner.partition().position() < command.start {
+    if !log.is_counted_anew() {
+        let owner: Owner<Processors> = start(start_with.clone(), bounds).await?;
+        let mut later: Vec<String> = owner
+            .partition()
+            .begun_later()
+            .into_iter()
+            .map(|(definition, at)| {
+                format!(
+                    "{} {} of {} (from offset {at} on)",
+                    definition.kind, definition.name, definition.app
+                )
+            })
+            .collect();
+        if later.is_empty() {
+            return Ok(owner);
+        }
+        if !missing.is_empty() {
+            later.truncate(10);
+            eprintln!(
+                "not counted from the beginning: {}\nTo count them from there, give all files of the log again; missing: {}",
+                later.join(", "),
+                missing.join(", ")
+            );
+            return Ok(owner);
+        }
+    } else if !missing.is_empty() {
         bail!(
-            "the log's earlier files were not counted to their end: give them again first (offset {} of {})",
-            owner.partition().position(),
-            command.start
+            "counting anew was begun and cut off: give all files of the log again; missing: {}",
+            missing.join(", ")
         );
     }
-    let before = owner.partition().account();
-    let partition =
-        tokio::task::spawn_blocking(move || apply_all(owner, sorter, command.start, command.end)).await??;
-    report(&before, &partition);
-    Ok(())
+    // Written down first: what is cut off from here on is begun again, not gone on with.
+    log.set_counted_anew(true)?;
+    count_anew(start_with).await?;
+    log.set_counted_anew(false)?;
+    start(start_with.clone(), bounds).await
 }
 
-/// An id for a new log: the time of its making is enough to tell it from others.
-fn new_id() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    format!("{:x}", since.as_nanos())
+/// Takes the files of a command that is to be read again.
+fn take(known: &mut Vec<Input>, command: &Command) -> Result<Vec<Input>> {
+    let mut taken = Vec::new();
+    for file in &command.files {
+        let Some(at) = known.iter().position(|input| input.digest == file.digest) else {
+            bail!(
+                "{} is part of the log and was not counted to its end: give it again",
+                file.name
+            )
+        };
+        taken.push(known.swap_remove(at));
+    }
+    Ok(taken)
 }
 
-fn sort(inputs: Vec<crate::files::Input>, config: &Config, as_is: bool) -> Result<Sorter> {
+/// The records of a command, and the schemas that they are written in.
+struct Sorted {
+    sorter: Sorter,
+    schemas: Schemas,
+}
+
+fn sort(inputs: Vec<Input>, fields: &Fields, as_is: bool) -> Result<Sorted> {
     let bytes = inputs.iter().map(|input| input.bytes).sum();
     let progress = bar(bytes, "reading {bytes} of {total_bytes}");
-    let plan = Plan::new(&config.setup.fields, &[]);
     let mut sorter = Sorter::default();
+    let mut schemas = Schemas::new();
     let mut time = i64::MIN;
     for input in inputs {
-        let (name, packed) = (input.name.clone(), input.bytes);
-        let mut lines = input.lines().with_context(|| format!("cannot read {name}"))?;
-        loop {
-            let mut line = Vec::new();
-            if lines
-                .read_until(b'\n', &mut line)
-                .with_context(|| format!("cannot read {name}"))?
-                == 0
-            {
-                break;
-            }
-            while matches!(line.last(), Some(b'\n' | b'\r')) {
-                line.pop();
-            }
-            if line.is_empty() {
-                continue;
-            }
+        let packed = input.bytes;
+        let mut decoders: Option<Decoders> = None;
+        input.each(&mut schemas, |schemas, entry| {
             if !as_is {
-                // What is no event keeps its place behind the line before it.
+                let decoders = match &mut decoders {
+                    Some(decoders) => decoders,
+                    none => none.insert(Decoders::new(Plan::new(fields, &[]), Format::Json, schemas)?),
+                };
+                // What is no event keeps its place behind the record before it.
                 let record = Record {
-                    payload: Some(&line),
+                    schema: entry.schema,
+                    payload: Some(&entry.bytes),
                     ..Record::default()
                 };
-                time = read(&record, &plan, |event| event.time).unwrap_or(time);
+                time = decoders.read(&record, |event| event.time).unwrap_or(time);
             }
-            sorter.push(time, line)?;
-        }
+            sorter.push(time, entry)
+        })?;
         progress.inc(packed);
     }
     progress.finish_and_clear();
-    Ok(sorter)
+    Ok(Sorted { sorter, schemas })
 }
 
-/// Applies the records from the owner's position on; those before it are in the numbers already.
-fn apply_all(
-    mut owner: Owner<Processors>,
-    sorter: Sorter,
-    start: i64,
-    end: i64,
-) -> Result<Partition<Processors>> {
-    let progress = bar(sorter.records, "{human_pos} of {human_len} records, {per_sec}");
-    for (line, offset) in sorter.sorted()?.zip(start..end) {
-        let line = line?;
-        if offset < owner.partition().position() {
-            continue;
-        }
-        owner.apply(&Record {
-            offset,
-            payload: Some(&line),
-            ..Record::default()
-        })?;
-        if offset % TICK_RECORDS == 0 {
-            progress.set_position((offset - start) as u64);
-            owner.tick(end)?;
-            while owner.is_full() {
-                std::thread::sleep(Duration::from_millis(5));
-                owner.tick(end)?;
+/// Applies the records of a command from the owner's position on; those before it are in the numbers
+/// already.
+async fn apply(mut owner: Owner<Processors>, sorted: Sorted, command: Command) -> Result<Owner<Processors>> {
+    tokio::task::spawn_blocking(move || {
+        let progress = bar(
+            sorted.sorter.records,
+            "{human_pos} of {human_len} records, {per_sec}",
+        );
+        for (entry, offset) in sorted.sorter.sorted()?.zip(command.start..command.end) {
+            let entry = entry?;
+            if offset < owner.partition().position() {
+                continue;
+            }
+            let record = Record {
+                offset,
+                taken_in_at: Some(command.taken_in_at),
+                schema: entry.schema,
+                payload: Some(&entry.bytes),
+                ..Record::default()
+            };
+            while let Applied::WantsSchema(id) = owner.apply(&record)? {
+                owner.answer(id, sorted.schemas.get(&id).cloned().flatten())?;
+            }
+            if offset % TICK_RECORDS == 0 {
+                progress.set_position((offset - command.start) as u64);
+                owner.tick(command.end)?;
+                while owner.is_full() {
+                    std::thread::sleep(Duration::from_millis(5));
+                    owner.tick(command.end)?;
+                }
             }
         }
-    }
-    progress.finish_and_clear();
-    owner.finish()
+        progress.finish_and_clear();
+        Ok(owner)
+    })
+    .await
+    .context("replaying ended")?
 }
 
 fn bar(length: u64, template: &str) -> ProgressBar {
@@ -172,8 +285,7 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     progress
 }
 
-fn report(before: &Account, partition: &Partition<Processors>) {
-    let account = partition.account();
+fn report(before: &Account, account: &Account, had_events: bool) {
     println!(
         "read {} = accepted {} + duplicate {} + late {} + rejected {} + dropped {}",
         account.read - before.read,
@@ -183,7 +295,7 @@ fn report(before: &Account, partition: &Partition<Processors>) {
         account.rejected - before.rejected,
         account.dropped - before.dropped
     );
-    if account.late > before.late && before.read > 0 {
+    if account.late > before.late && had_events {
         println!(
             "events came late behind those of earlier files: to count them, replay all files together into a new --data"
         );

@@ -1,14 +1,15 @@
 //! `cambium run`: consume for ever.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cambium_engine::Topic;
+use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, Settings, Source, Worker};
-use cambium_pipeline::{Log, Owner, Start, StartError, start};
+use cambium_kafka::{Assigner, Registry, Settings, Source, Worker};
+use cambium_pipeline::{Applied, Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
 use super::Where;
@@ -30,20 +31,19 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
-    let warehouse = loop {
-        match Warehouse::open_for_writing(&config, &arguments.place.data).await {
-            Err(error) if is_away(&error) => {
-                tracing::warn!("{error:#}; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-            opened => break opened?,
-        }
-    };
     let stop = Arc::new(AtomicBool::new(false));
+    let warehouse = tokio::select! {
+        opened = open(&config, &arguments.place.data) => opened?,
+        () = super::interrupted() => return Ok(()),
+    };
     let watched = stop.clone();
     tokio::spawn(async move {
         super::interrupted().await;
         watched.store(true, Ordering::Relaxed);
+        tracing::info!("ending: what was read is written first; once more, and it ends at once");
+        super::interrupted().await;
+        // Nothing is lost: what was not acknowledged is read again at the next start.
+        std::process::exit(130);
     });
     consume(
         &config,
@@ -55,6 +55,24 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     .await
 }
 
+/// ClickHouse with its tables, and the configured definitions shown; waits for a server that is away.
+async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
+    loop {
+        let opened = async {
+            let warehouse = Warehouse::open_for_writing(config, data).await?;
+            show_definitions::<Processors>(&warehouse.client, &config.setup, config.hash_key()?).await?;
+            Ok(warehouse)
+        };
+        match opened.await {
+            Err(error) if is_away(&error) => {
+                tracing::warn!("{error:#}; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 /// Consumes until `stop` is set.
 pub async fn consume(
     config: &Config,
@@ -63,9 +81,20 @@ pub async fn consume(
     accept_gap: bool,
     stop: Arc<AtomicBool>,
 ) -> Result<()> {
+    let mut topics = BTreeMap::new();
+    for source in &config.sources {
+        let registry = source.registry.as_deref().map(Registry::new).transpose()?;
+        let topic = SourceOfTopic {
+            setup: config.setup_of(source)?,
+            start: source.start,
+            registry: registry.map(Arc::new),
+        };
+        let known = topics.insert(source.topic.clone(), topic);
+        anyhow::ensure!(known.is_none(), "[[source]] {} is there twice", source.topic);
+    }
     let owners = Owners {
         start: warehouse.start(config, data, accept_gap)?,
-        sources: config.sources.clone(),
+        topics,
         runtime: tokio::runtime::Handle::current(),
     };
     let settings = Settings {
@@ -96,10 +125,17 @@ fn is_away(error: &anyhow::Error) -> bool {
     })
 }
 
+/// What the partitions of one topic have of their own.
+struct SourceOfTopic {
+    setup: Setup,
+    start: config::Start,
+    registry: Option<Arc<Registry>>,
+}
+
 /// Makes the owners of partitions as they are assigned.
 struct Owners {
     start: Start,
-    sources: Vec<config::Source>,
+    topics: BTreeMap<String, SourceOfTopic>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -107,22 +143,33 @@ impl Assigner for Owners {
     type Worker = PartitionWorker;
 
     fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<PartitionWorker> {
-        let source = self.sources.iter().find(|source| source.topic == topic);
-        let first = match source.map(|source| source.start) {
-            Some(config::Start::Latest) => end,
-            _ => earliest,
+        let source = self
+            .topics
+            .get(topic)
+            .with_context(|| format!("topic {topic} is not in the configuration"))?;
+        let first = match source.start {
+            config::Start::Latest => end,
+            config::Start::Earliest => earliest,
         };
         let with = Start {
             topic: Topic {
                 name: topic.to_owned(),
                 partition,
             },
+            setup: source.setup.clone(),
             ..self.start.clone()
         };
         let log = Log { earliest, end, first };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
-                Ok(owner) => return Ok(PartitionWorker { owner }),
+                Ok(owner) => {
+                    return Ok(PartitionWorker {
+                        owner,
+                        registry: source.registry.clone(),
+                        runtime: self.runtime.clone(),
+                        warned_at: None,
+                    });
+                }
                 // What only a person can decide ends the program; a server that is away comes back.
                 Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
                 Err(error) => {
@@ -136,6 +183,36 @@ impl Assigner for Owners {
 
 struct PartitionWorker {
     owner: Owner<Processors>,
+    registry: Option<Arc<Registry>>,
+    runtime: tokio::runtime::Handle,
+    /// When it was last said that the registry is away.
+    warned_at: Option<Instant>,
+}
+
+/// Between two warnings of the same kind.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+impl PartitionWorker {
+    /// Answers what a record's schema is; false while the registry is away.
+    fn answer(&mut self, id: u32) -> Result<bool> {
+        let asked = match &self.registry {
+            Some(registry) => self.runtime.block_on(registry.schema(id)),
+            None => Ok(None),
+        };
+        match asked {
+            Ok(schema) => {
+                self.owner.answer(id, schema)?;
+                Ok(true)
+            }
+            Err(error) => {
+                if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    self.warned_at = Some(Instant::now());
+                    tracing::warn!("{error:#}; reading waits for it");
+                }
+                Ok(false)
+            }
+        }
+    }
 }
 
 impl Worker for PartitionWorker {
@@ -143,12 +220,17 @@ impl Worker for PartitionWorker {
         self.owner.partition().position()
     }
 
-    fn apply(&mut self, record: &Record<'_>) -> Result<()> {
+    fn apply(&mut self, record: &Record<'_>) -> Result<bool> {
         // What was read before a queue was set back is not read twice.
         if record.offset < self.owner.partition().position() {
-            return Ok(());
+            return Ok(true);
         }
-        self.owner.apply(record).map(|_| ())
+        while let Applied::WantsSchema(id) = self.owner.apply(record)? {
+            if !self.answer(id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn tick(&mut self, end_offset: i64) -> Result<i64> {

@@ -1,11 +1,11 @@
 //! `cambium send`: JSON lines into Kafka, keyed by user.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cambium_event::Schemas;
 use cambium_kafka::Producer;
 use clap::Args;
 
@@ -40,14 +40,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let producer = Producer::new(&arguments.brokers, &settings)?;
     let mut sent = 0u64;
     for input in open(&[arguments.file])? {
-        for line in input.lines()?.split(b'\n') {
-            let line = line.context("cannot read the events")?;
-            let line = line.trim_ascii();
-            if !line.is_empty() {
-                producer.send(&arguments.topic, line, None)?;
-                sent += 1;
-            }
-        }
+        input.each(&mut Schemas::new(), |_, entry| {
+            anyhow::ensure!(
+                entry.schema.is_none(),
+                "an Avro container cannot be sent; JSON lines can"
+            );
+            sent += 1;
+            producer.send(&arguments.topic, &entry.bytes, None)
+        })?;
     }
     producer
         .flush(Duration::from_secs(60))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use cambium_engine::{AppSetup, HashKey, KindInfo, List, Partition, Setup, Spec, Topic};
-use cambium_event::Fields;
+use cambium_event::{Fields, Format};
 use serde_json::{Map, Value};
 
 use super::sections::{DEFAULT_TIME, Sections, Time, explain, nearest};
@@ -49,6 +49,7 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
             .source
             .first()
             .map_or_else(Fields::default, |source| source.fields.clone()),
+        format: Format::Json,
         max_values: MAX_VALUES,
     };
     check(&setup)?;

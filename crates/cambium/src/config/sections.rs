@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use cambium_engine::{DAY_MS, Duration, MINUTE_MS, TimeRules, WeekStart};
 use cambium_event::Fields;
 use serde::Deserialize;
@@ -39,6 +39,8 @@ pub enum Start {
 pub enum Format {
     #[default]
     Json,
+    Avro,
+    AvroConfluent,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -47,10 +49,32 @@ pub struct Source {
     pub topic: String,
     #[serde(default)]
     pub format: Format,
+    /// Of avro-confluent.
+    pub registry: Option<String>,
+    /// Of avro: a file; left out: Cambium's own.
+    pub schema: Option<String>,
     #[serde(default)]
     pub start: Start,
     #[serde(default)]
     pub fields: Fields,
+}
+
+impl Source {
+    /// Whether the keys fit together.
+    pub fn check(&self) -> Result<()> {
+        match (self.format, &self.registry, &self.schema) {
+            (Format::AvroConfluent, None, _) => {
+                bail!("format = \"avro-confluent\" needs registry = \"http://…\"")
+            }
+            (Format::Json | Format::Avro, Some(_), _) => {
+                bail!("registry: is of format = \"avro-confluent\" alone")
+            }
+            (Format::Json | Format::AvroConfluent, _, Some(_)) => {
+                bail!("schema: is of format = \"avro\" alone")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -4,13 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use cambium_event::Fields;
 use serde::{Deserialize, Serialize};
+
+/// A file of the log: known by its content, named for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KnownFile {
+    pub digest: String,
+    pub name: String,
+}
 
 /// The files of one command, sorted together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    pub digests: Vec<String>,
+    pub files: Vec<KnownFile>,
     pub as_is: bool,
+    /// Where the time was found that they were sorted by.
+    pub fields: Fields,
+    /// In milliseconds.
+    pub taken_in_at: i64,
     pub start: i64,
     pub end: i64,
 }
@@ -19,6 +31,8 @@ pub struct Command {
 struct Written {
     id: String,
     commands: Vec<Command>,
+    /// What was counted is being thrown away, to be counted anew.
+    count_anew: bool,
 }
 
 pub struct FileLog {
@@ -37,6 +51,7 @@ impl FileLog {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Written {
                 id: new_id(),
                 commands: Vec::new(),
+                count_anew: false,
             },
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };
@@ -47,6 +62,10 @@ impl FileLog {
         format!("file-{}", self.written.id)
     }
 
+    pub fn commands(&self) -> &[Command] {
+        &self.written.commands
+    }
+
     pub fn end(&self) -> i64 {
         self.written.commands.last().map_or(0, |command| command.end)
     }
@@ -55,33 +74,31 @@ impl FileLog {
         self.written
             .commands
             .iter()
-            .any(|command| command.digests.iter().any(|known| known == digest))
-    }
-
-    /// The command that had exactly these files.
-    pub fn command(&self, digests: &[String], as_is: bool) -> Option<&Command> {
-        self.written
-            .commands
-            .iter()
-            .find(|command| command.digests == digests && command.as_is == as_is)
+            .any(|command| command.files.iter().any(|known| known.digest == digest))
     }
 
     /// Takes the files of a new command in, behind all others.
-    pub fn add(&mut self, digests: Vec<String>, as_is: bool, records: i64) -> Result<Command> {
-        let start = self.end();
-        let command = Command {
-            digests,
-            as_is,
-            start,
-            end: start + records,
-        };
-        self.written.commands.push(command.clone());
+    pub fn add(&mut self, command: Command) -> Result<()> {
+        self.written.commands.push(command);
+        self.write()
+    }
+
+    /// Whether counting anew was begun, and what was counted is not to be trusted.
+    pub fn is_counted_anew(&self) -> bool {
+        self.written.count_anew
+    }
+
+    pub fn set_counted_anew(&mut self, count_anew: bool) -> Result<()> {
+        self.written.count_anew = count_anew;
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(&self.written)?;
         let scratch = self.path.with_extension("json.new");
         let written = fs::write(&scratch, bytes)
             .and_then(|()| fs::File::open(&scratch)?.sync_all())
             .and_then(|()| fs::rename(&scratch, &self.path));
-        written.with_context(|| format!("cannot write {}", self.path.display()))?;
-        Ok(command)
+        written.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }

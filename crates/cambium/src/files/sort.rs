@@ -7,21 +7,25 @@ use std::io::{BufReader, BufWriter, Read, Seek, Write};
 
 use anyhow::{Context, Result};
 
+use super::read::Entry;
+
+/// Stands for no schema: no schema's number is so large.
+const NO_SCHEMA: u64 = u64::MAX;
 /// What is held in memory before it goes to disk.
 const RUN_BYTES: usize = 256 << 20;
 
 #[derive(Default)]
 pub struct Sorter {
-    run: Vec<(i64, Vec<u8>)>,
+    run: Vec<(i64, Entry)>,
     run_bytes: usize,
     runs: Vec<File>,
     pub records: u64,
 }
 
 impl Sorter {
-    pub fn push(&mut self, time: i64, line: Vec<u8>) -> Result<()> {
-        self.run_bytes += line.len() + 40;
-        self.run.push((time, line));
+    pub fn push(&mut self, time: i64, entry: Entry) -> Result<()> {
+        self.run_bytes += entry.bytes.len() + 48;
+        self.run.push((time, entry));
         self.records += 1;
         if self.run_bytes >= RUN_BYTES {
             self.spill()
@@ -33,10 +37,11 @@ impl Sorter {
     fn spill(&mut self) -> Result<()> {
         self.run.sort_by_key(|(time, _)| *time);
         let mut file = BufWriter::new(tempfile::tempfile().context("cannot create a file to sort in")?);
-        for (time, line) in self.run.drain(..) {
+        for (time, entry) in self.run.drain(..) {
             file.write_all(&time.to_le_bytes())?;
-            file.write_all(&(line.len() as u32).to_le_bytes())?;
-            file.write_all(&line)?;
+            file.write_all(&entry.schema.map_or(NO_SCHEMA, u64::from).to_le_bytes())?;
+            file.write_all(&(entry.bytes.len() as u64).to_le_bytes())?;
+            file.write_all(&entry.bytes)?;
         }
         let mut file = file
             .into_inner()
@@ -48,7 +53,7 @@ impl Sorter {
     }
 
     /// The records in order; of equal times those that came first come first.
-    pub fn sorted(mut self) -> Result<impl Iterator<Item = Result<Vec<u8>>>> {
+    pub fn sorted(mut self) -> Result<impl Iterator<Item = Result<Entry>>> {
         self.run.sort_by_key(|(time, _)| *time);
         let mut sources: Vec<Source> = Vec::new();
         for run in self.runs {
@@ -57,29 +62,29 @@ impl Sorter {
         sources.push(Source::Memory(self.run.into_iter()));
         let mut heads = BinaryHeap::new();
         for (index, source) in sources.iter_mut().enumerate() {
-            if let Some((time, line)) = source.next_record()? {
-                heads.push(Reverse((time, index, line)));
+            if let Some((time, entry)) = source.next_record()? {
+                heads.push(Reverse((time, index, entry)));
             }
         }
         Ok(std::iter::from_fn(move || {
-            let Reverse((_, index, line)) = heads.pop()?;
+            let Reverse((_, index, entry)) = heads.pop()?;
             match sources[index].next_record() {
-                Ok(Some((time, line))) => heads.push(Reverse((time, index, line))),
+                Ok(Some((time, next))) => heads.push(Reverse((time, index, next))),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
             }
-            Some(Ok(line))
+            Some(Ok(entry))
         }))
     }
 }
 
 enum Source {
     Disk(BufReader<File>),
-    Memory(std::vec::IntoIter<(i64, Vec<u8>)>),
+    Memory(std::vec::IntoIter<(i64, Entry)>),
 }
 
 impl Source {
-    fn next_record(&mut self) -> Result<Option<(i64, Vec<u8>)>> {
+    fn next_record(&mut self) -> Result<Option<(i64, Entry)>> {
         let file = match self {
             Source::Memory(records) => return Ok(records.next()),
             Source::Disk(file) => file,
@@ -90,11 +95,13 @@ impl Source {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let mut length = [0; 4];
+        let (mut schema, mut length) = ([0; 8], [0; 8]);
+        file.read_exact(&mut schema)?;
         file.read_exact(&mut length)?;
-        let mut line = vec![0; u32::from_le_bytes(length) as usize];
-        file.read_exact(&mut line)?;
-        Ok(Some((i64::from_le_bytes(time), line)))
+        let mut bytes = vec![0; u64::from_le_bytes(length) as usize];
+        file.read_exact(&mut bytes)?;
+        let schema = u32::try_from(u64::from_le_bytes(schema)).ok();
+        Ok(Some((i64::from_le_bytes(time), Entry { schema, bytes })))
     }
 }
 
@@ -107,7 +114,8 @@ mod tests {
         let mut sorter = Sorter::default();
         for (round, times) in [[3, 1, 2], [2, 3, 1], [1, 2, 3]].into_iter().enumerate() {
             for time in times {
-                sorter.push(time, format!("{time}{round}").into_bytes()).unwrap();
+                let bytes = format!("{time}{round}").into_bytes();
+                sorter.push(time, Entry { schema: None, bytes }).unwrap();
             }
             if round < 2 {
                 sorter.spill().unwrap();
@@ -116,7 +124,7 @@ mod tests {
         let sorted: Vec<String> = sorter
             .sorted()
             .unwrap()
-            .map(|line| String::from_utf8(line.unwrap()).unwrap())
+            .map(|line| String::from_utf8(line.unwrap().bytes).unwrap())
             .collect();
         assert_eq!(sorted.join(" "), "10 11 12 20 21 22 30 31 32");
     }

@@ -125,7 +125,8 @@ impl Engine {
             c"--logger.console=false".as_ptr().cast_mut(),
         ];
         // SAFETY: valid texts, which the engine copies.
-        let connection = unsafe { (self.functions.connect)(arguments.len() as c_int, arguments.as_mut_ptr()) };
+        let connection =
+            unsafe { (self.functions.connect)(arguments.len() as c_int, arguments.as_mut_ptr()) };
         if connection.is_null() {
             bail!(
                 "the ClickHouse engine cannot open its directory; is another process using it, is the disk full?"

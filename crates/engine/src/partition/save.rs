@@ -22,6 +22,7 @@ struct Head {
     properties: PropertyTable,
     /// As JSON: it holds values of any form.
     setup: String,
+    schemas: String,
     apps: Vec<SavedApp>,
     next_slot: u32,
 }
@@ -78,6 +79,8 @@ impl<L: List> Partition<L> {
             properties: self.properties.clone(),
             setup: serde_json::to_string(&self.setup)
                 .map_err(|error| SnapshotError::Head(error.to_string()))?,
+            schemas: serde_json::to_string(&self.schemas)
+                .map_err(|error| SnapshotError::Head(error.to_string()))?,
             apps,
             next_slot: self.next_slot,
         })
@@ -105,6 +108,8 @@ impl<L: List> Partition<L> {
         partition.names = head.names;
         partition.properties = head.properties;
         partition.next_slot = head.next_slot;
+        partition.schemas =
+            serde_json::from_str(&head.schemas).map_err(|error| SnapshotError::Head(error.to_string()))?;
         partition.compile()?;
         for app in head.apps {
             partition.restore_app(app)?;

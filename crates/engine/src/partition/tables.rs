@@ -76,12 +76,13 @@ pub(super) fn put_rejected(
     rejection: &Rejection,
 ) {
     let payload = record.payload.unwrap_or_default();
+    let at = record.timestamp.or(record.taken_in_at).unwrap_or(0);
     rows.row(&REJECTED)
         .text(&topic.name)
         .i32(topic.partition)
         .i64(record.offset)
         .u64(version)
-        .i64(record.timestamp.unwrap_or(0).clamp(0, 4_102_444_800_000))
+        .i64(at.clamp(0, 4_102_444_800_000))
         .text(rejection.reason.name())
         .text(&rejection.detail)
         .raw(&payload[..payload.len().min(MAX_PAYLOAD_BYTES)]);

@@ -1,0 +1,193 @@
+//! `replay`: files as a log, counted once; definitions that change; Avro containers.
+
+use std::path::Path;
+
+use apache_avro::types::Value;
+use apache_avro::{Codec, Schema, Writer};
+use cambium_event::EVENT_SCHEMA;
+use tempfile::TempDir;
+
+use super::cambium;
+
+const HOUR: i64 = 3_600_000;
+const START: i64 = 1_700_000_000_000;
+
+/// A directory with a configuration, files and what is counted of them.
+struct Place(TempDir);
+
+impl Place {
+    fn new(configuration: &str) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        place.write("c.toml", configuration.as_bytes());
+        place
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.path().join(name), content).unwrap();
+    }
+
+    /// What a replay says: the account, and the notes beside it.
+    fn replay(&self, files: &[&str]) -> (String, String) {
+        let output = cambium(self.path(), &[&["replay", "--config", "c.toml"], files].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        (String::from_utf8(output.stdout).unwrap(), said)
+    }
+
+    fn query(&self, sql: &str) -> String {
+        let output = cambium(self.path(), &["query", "--config", "c.toml", sql]);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+fn line(user: &str, event: &str, time: i64) -> String {
+    format!(r#"{{"app":"a","event":"{event}","user_id":"{user}","timestamp":{time},"platform":"ios"}}"#)
+        + "\n"
+}
+
+fn account(read: u32, accepted: u32, rejected: u32) -> String {
+    format!("read {read} = accepted {accepted} + duplicate 0 + late 0 + rejected {rejected} + dropped 0\n")
+}
+
+#[test]
+fn files_are_counted_once_and_users_can_be_found() {
+    let place = Place::new("");
+    // In order of users, not of time: the last lines lie days before the first.
+    let first = line("u1", "e", START + 96 * HOUR) + &line("u2", "e", START) + "no event\n";
+    place.write("first.jsonl", first.as_bytes());
+    place.write("second.jsonl", line("u3", "e", START + 97 * HOUR).as_bytes());
+    assert_eq!(place.replay(&["first.jsonl"]).0, account(3, 2, 1));
+    assert_eq!(place.replay(&["second.jsonl"]).0, account(1, 1, 0));
+    assert_eq!(place.replay(&["first.jsonl"]).0, account(0, 0, 0));
+    assert_eq!(
+        place.query("SELECT sum(events), uniqCombined64Merge(users) FROM event_counts"),
+        "3\t3\n"
+    );
+    assert_eq!(
+        place.query("SELECT reason, payload, at > now() - INTERVAL 1 HOUR FROM rejected_events"),
+        "unreadable\tno event\t1\n"
+    );
+    let user = cambium(place.path(), &["user", "--config", "c.toml", "u2"]);
+    let user = String::from_utf8(user.stdout).unwrap();
+    assert_eq!(
+        place.query(&format!("SELECT count() FROM sessions WHERE user = {user}")),
+        "1\n"
+    );
+    assert_eq!(
+        place.query(
+            "SELECT user = sipHash64Keyed((toUInt64(0), toUInt64(0)), 'u2') FROM sessions ORDER BY started_at LIMIT 1"
+        ),
+        "1\n"
+    );
+}
+
+/// A definition that is new counts from where it began, and from the beginning when all files are given
+/// again; one that changes is shown in its new form alone; the others keep what they have.
+#[test]
+fn definitions_change_and_are_counted_from_the_beginning_when_all_files_are_given() {
+    let place = Place::new("");
+    let first: String = (0..6)
+        .map(|user| line(&format!("u{user}"), "view", START + user * 60_000))
+        .chain((0..3).map(|user| line(&format!("u{user}"), "buy", START + HOUR + user * 60_000)))
+        .collect();
+    // The session of u0 goes on from one file to the next.
+    let second = line("u0", "view", START + HOUR + 10 * 60_000) + &line("u1", "buy", START + 48 * HOUR);
+    place.write("first.jsonl", first.as_bytes());
+    place.write("second.jsonl", second.as_bytes());
+    place.replay(&["first.jsonl"]);
+    let funnel = |within: &str| {
+        format!("[[funnel]]\nname = \"f\"\nsteps = [\"view\", \"buy\"]\nwithin = \"{within}\"\n")
+    };
+    place.write("c.toml", funnel("2 h").as_bytes());
+    let (said, notes) = place.replay(&["second.jsonl"]);
+    assert_eq!(said, account(2, 2, 0));
+    assert!(
+        notes.contains("funnel f of a (from offset 9 on)") && notes.contains("missing: first.jsonl"),
+        "{notes}"
+    );
+    let reached = "SELECT step, sum(users) FROM funnels WHERE grain = 'day' GROUP BY step ORDER BY step";
+    assert_eq!(place.query(reached), "1\t1\n2\t0\n");
+    let all = "SELECT (SELECT sum(events) FROM event_counts), (SELECT count() FROM sessions), (SELECT sum(read) FROM records)";
+    let counted = place.query(all);
+    assert_eq!(counted, "11\t10\t11\n");
+
+    let (said, notes) = place.replay(&["second.jsonl", "first.jsonl"]);
+    assert_eq!(said, account(11, 11, 0));
+    assert!(!notes.contains("missing"), "{notes}");
+    assert_eq!(place.query(reached), "1\t6\n2\t3\n");
+    assert_eq!(place.query(all), counted);
+    assert_eq!(place.query("SELECT count() FROM origins WHERE start > 0"), "0\n");
+
+    // Changed: the new form is shown, and it alone.
+    place.write("c.toml", funnel("30 min").as_bytes());
+    place.replay(&["first.jsonl", "second.jsonl"]);
+    assert_eq!(place.query(reached), "1\t6\n2\t1\n");
+    assert_eq!(
+        place.query("SELECT countIf(shown), count() FROM definitions WHERE kind = 'funnel'"),
+        "1\t2\n"
+    );
+    // Taken back: what the first form had counted is there.
+    place.write("c.toml", funnel("2 h").as_bytes());
+    place.write("third.jsonl", line("u9", "view", START + 49 * HOUR).as_bytes());
+    place.replay(&["first.jsonl", "second.jsonl", "third.jsonl"]);
+    assert_eq!(place.query(reached), "1\t7\n2\t3\n");
+    // Gone: not shown.
+    place.write("c.toml", b"");
+    place.replay(&["third.jsonl"]);
+    assert_eq!(place.query(reached), "");
+}
+
+#[test]
+fn avro_containers_are_read_whatever_their_schema() {
+    let place = Place::new("");
+    let schema = Schema::parse_str(EVENT_SCHEMA).unwrap();
+    let mut own = Writer::with_codec(&schema, Vec::new(), Codec::Snappy);
+    for user in 0..5 {
+        let text = |text: String| Value::Union(1, Box::new(Value::String(text)));
+        let event = Value::Record(vec![
+            ("app".into(), Value::String("a".into())),
+            ("event".into(), Value::String("view".into())),
+            ("user_id".into(), text(format!("u{user}"))),
+            (
+                "timestamp".into(),
+                Value::TimestampMillis(START + 60_000 * (10 - user)),
+            ),
+            ("platform".into(), text("ios".into())),
+        ]);
+        own.append(event.resolve(&schema).unwrap()).unwrap();
+    }
+    place.write("own.avro", &own.into_inner().unwrap());
+    let other = r#"{"type":"record","name":"Hit","fields":[{"name":"user_id","type":"long"},{"name":"app","type":"string"},
+        {"name":"event","type":"string"},{"name":"timestamp","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
+    let schema = Schema::parse_str(other).unwrap();
+    let mut writer = Writer::new(&schema, Vec::new());
+    writer
+        .append(Value::Record(vec![
+            ("user_id".into(), Value::Long(42)),
+            ("app".into(), Value::String("a".into())),
+            ("event".into(), Value::String("buy".into())),
+            ("timestamp".into(), Value::TimestampMicros(START * 1000 + 999)),
+        ]))
+        .unwrap();
+    place.write("other.avro", &writer.into_inner().unwrap());
+    place.write("lines.jsonl", line("u0", "view", START + 1).as_bytes());
+    let (said, _) = place.replay(&["own.avro", "other.avro", "lines.jsonl"]);
+    assert_eq!(said, account(7, 7, 0));
+    assert_eq!(
+        place.query("SELECT event, sum(events), uniqCombined64Merge(users) FROM event_counts GROUP BY event ORDER BY event"),
+        "buy\t1\t1\nview\t6\t5\n"
+    );
+    assert_eq!(
+        place.query("SELECT toUnixTimestamp64Milli(min(started_at)) FROM sessions"),
+        format!("{START}\n")
+    );
+}

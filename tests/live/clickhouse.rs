@@ -130,3 +130,15 @@ fn errors_have_their_status_and_code() {
         String::from_utf8_lossy(&body)
     );
 }
+
+/// The statements for a cluster, which cannot be run here, are understood.
+#[tokio::test]
+async fn the_statements_for_a_cluster_are_sql() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = super::engine(directory.path());
+    let client = cambium_clickhouse::Client::new(engine.url(), "default", None, "default");
+    for (name, statement) in cambium_clickhouse::statements(Some("main")) {
+        let parsed = client.fetch(&format!("EXPLAIN AST {statement}"), "Null").await;
+        assert!(parsed.is_ok(), "{name}: {parsed:?}\n{statement}");
+    }
+}

@@ -130,7 +130,7 @@ fn definitions_change_and_are_counted_from_the_beginning_when_all_files_are_give
     // Changed: the new form is shown, and it alone.
     place.write("c.toml", funnel("30 min").as_bytes());
     place.replay(&["first.jsonl", "second.jsonl"]);
-    assert_eq!(place.query(reached), "1\t6\n2\t1\n");
+    assert_eq!(place.query(reached), "1\t6\n2\t0\n");
     assert_eq!(
         place.query("SELECT countIf(shown), count() FROM definitions WHERE kind = 'funnel'"),
         "1\t2\n"
@@ -190,4 +190,67 @@ fn avro_containers_are_read_whatever_their_schema() {
         place.query("SELECT toUnixTimestamp64Milli(min(started_at)) FROM sessions"),
         format!("{START}\n")
     );
+}
+
+/// Rejected payloads, the events themselves, how long rows are held, and how many values a slice may have.
+#[test]
+fn what_is_written_beside_the_numbers_is_configured() {
+    let place = Place::new(
+        "max_values = 2\n[rejected]\npayload = \"redact\"\n[users]\nraw_ids = true\n[events_table]\non = true\n\
+         [keep]\nsessions = \"1 day\"\nevents = \"forever\"\nminutes = \"2 h\"\ndays = \"forever\"\n\
+         [[unique]]\nname = \"plans\"\nby = [\"plan\"]\n",
+    );
+    let event = |user: &str, properties: &str| {
+        format!(
+            r#"{{"app":"a","event":"e","user_id":"{user}","timestamp":{START},"properties":{properties}}}"#
+        ) + "\n"
+    };
+    let bad = r#"{"app":"a","event":"e","user_id":"Bob 7","timestamp":"soon","mail":"b@x.org"}"#;
+    let lines = event("u1", r#"{"plan":"a","b":{"c":1.50,"d":[1,2]},"e":null,"f":true}"#)
+        + &event("u2", r#"{"plan":"b"}"#)
+        + &event("u3", r#"{"plan":"c"}"#)
+        + bad
+        + "\n";
+    place.write("e.jsonl", lines.as_bytes());
+    place.replay(&["e.jsonl"]);
+    assert_eq!(
+        place.query("SELECT reason, detail, payload FROM rejected_events FORMAT TSVRaw"),
+        "bad_time\ttimestamp: no time between 1970 and 2100\t\
+         {\"app\":\"x\",\"event\":\"x\",\"user_id\":\"xxx 0\",\"timestamp\":\"xxxx\",\"xxxx\":\"x@x.xxx\"}\n"
+    );
+    assert_eq!(
+        place.query(
+            "SELECT offset, user_id, user = sipHash64(user_id), properties FROM events ORDER BY offset LIMIT 1 FORMAT TSVRaw"
+        ),
+        "0\tu1\t1\t{'b.c':'1.5','b.d':'[1,2]','f':'true','plan':'a'}\n"
+    );
+    assert_eq!(
+        place.query(
+            "SELECT properties['plan'] AS plan FROM unique_users WHERE metric = 'plans' AND grain = 'day' ORDER BY plan"
+        ),
+        "(other)\na\nb\n"
+    );
+    let ttls = "SELECT name FROM system.tables WHERE database = 'cambium' AND create_table_query LIKE '% TTL %' ORDER BY name";
+    assert_eq!(
+        place.query(ttls),
+        "rejected_rows\nrolling_rows\nsession_rows\nunique_sets\n"
+    );
+    place.query("OPTIMIZE TABLE session_rows FINAL");
+    assert_eq!(place.query("SELECT count() FROM sessions"), "0\n");
+    // What is so already is not changed again; what is taken back is gone.
+    place.replay(&["e.jsonl"]);
+    assert_eq!(
+        place.query(
+            "SELECT count() FROM system.mutations WHERE command LIKE '%TTL%' AND table = 'unique_sets'"
+        ),
+        place.query(
+            "SELECT count() FROM system.mutations WHERE command LIKE '%TTL%' AND table = 'rolling_rows'"
+        )
+    );
+    place.write(
+        "c.toml",
+        b"[keep]\nrejected = \"forever\"\nevents = \"forever\"\n",
+    );
+    place.replay(&["e.jsonl"]);
+    assert_eq!(place.query(ttls), "");
 }

@@ -22,7 +22,7 @@ async fn the_model_keeps_what_the_engine_keeps() {
     let data = tempfile::tempdir().unwrap();
     let engine = engine(data.path());
     let client = client(engine.url());
-    migrate(&client, None).await.unwrap();
+    migrate(&client).await.unwrap();
     let models: Vec<Model> = (0..HISTORIES)
         .map(|seed| live_through(seed, &mut Seen::default()).1)
         .collect();

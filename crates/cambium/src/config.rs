@@ -6,6 +6,7 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use cambium_clickhouse::Keep;
 use cambium_engine::{HashKey, Setup};
 use cambium_event::{self as event, EVENT_SCHEMA, SchemaText};
 
@@ -33,6 +34,7 @@ pub struct Config {
     pub snapshots: Snapshots,
     pub users: Users,
     pub http: Http,
+    keep: sections::Keep,
     pub setup: Setup,
     /// Where the file lies: paths in it are relative to it.
     directory: PathBuf,
@@ -75,9 +77,23 @@ impl Config {
             snapshots: sections.snapshots,
             users: sections.users,
             http: sections.http,
+            keep: sections.keep,
             setup,
             directory,
         })
+    }
+
+    /// How long ClickHouse holds rows.
+    pub fn keep(&self) -> Keep {
+        Keep {
+            minutes: self.keep.minutes.0,
+            hours: self.keep.hours.0,
+            days: self.keep.days.0,
+            counts: self.keep.counts.0,
+            sessions: self.keep.sessions.0,
+            rejected: self.keep.rejected.0,
+            events: self.keep.events.0,
+        }
     }
 
     /// The setup of a source's partitions: how its records are read is the source's own.

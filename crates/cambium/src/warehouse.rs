@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::embedded::{ADDRESS_FILE, Child};
-use cambium_clickhouse::{Client, Writer, migrate};
+use cambium_clickhouse::{Client, Writer, keep, migrate};
 use cambium_engine::Topic;
 use cambium_pipeline::{Rhythm, Start};
 use cambium_snapshots::Store;
@@ -28,7 +28,8 @@ impl Warehouse {
             None => embedded(&data.join("clickhouse")).await?,
         };
         let clickhouse = &config.clickhouse;
-        let client = Client::new(&url, &clickhouse.user, password.as_deref(), &clickhouse.database);
+        let client = Client::new(&url, &clickhouse.user, password.as_deref(), &clickhouse.database)
+            .on_cluster(clickhouse.cluster.as_deref());
         Ok(Warehouse {
             client,
             _engine: engine,
@@ -60,10 +61,17 @@ impl Warehouse {
         })
     }
 
-    /// The same, with its tables and views as this release has them.
+    /// The same, with rows held for as long as the configuration says.
+    pub async fn open_for_counting(config: &Config, data: &Path) -> Result<Warehouse> {
+        let warehouse = Warehouse::open_for_writing(config, data).await?;
+        keep(&warehouse.client, &config.keep()).await?;
+        Ok(warehouse)
+    }
+
+    /// The same as `open`, with its tables and views as this release has them.
     pub async fn open_for_writing(config: &Config, data: &Path) -> Result<Warehouse> {
         let warehouse = Warehouse::open(config, data).await?;
-        migrate(&warehouse.client, config.clickhouse.cluster.as_deref()).await?;
+        migrate(&warehouse.client).await?;
         Ok(warehouse)
     }
 }

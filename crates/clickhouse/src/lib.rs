@@ -1,11 +1,13 @@
 //! ClickHouse: the tables and views, the writer, the reader, and the engine itself, embedded.
 
 pub mod embedded;
+mod keep;
 mod reader;
 mod schema;
 mod writer;
 
 pub use clickhouse::error::Error as ClientError;
+pub use keep::{Keep, keep};
 pub use reader::Client;
 pub use schema::{migrate, statements};
 pub use writer::{Batch, Writer, WriterStatus};

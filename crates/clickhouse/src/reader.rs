@@ -5,12 +5,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cambium_engine::{Rows, TableRows};
 
+use crate::schema::is_sharded;
+
 /// A ClickHouse server and a database on it.
 #[derive(Clone)]
 pub struct Client {
     client: clickhouse::Client,
     url: String,
     database: String,
+    cluster: Option<String>,
 }
 
 /// An insert that takes longer has failed, as far as we know; it is repeated.
@@ -29,6 +32,36 @@ impl Client {
             client,
             url: url.to_owned(),
             database: database.to_owned(),
+            cluster: None,
+        }
+    }
+
+    /// The same server as one of a cluster.
+    pub fn on_cluster(self, cluster: Option<&str>) -> Client {
+        Client {
+            cluster: cluster.map(str::to_owned),
+            ..self
+        }
+    }
+
+    pub fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+
+    /// The table that holds a table's rows on each server.
+    pub fn stored(&self, table: &str) -> String {
+        if self.cluster.is_some() && is_sharded(table) {
+            format!("{table}_local")
+        } else {
+            table.to_owned()
+        }
+    }
+
+    /// What makes a statement run on every server.
+    pub fn everywhere(&self) -> String {
+        match &self.cluster {
+            Some(cluster) => format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'")),
+            None => String::new(),
         }
     }
 
@@ -44,11 +77,9 @@ impl Client {
         self.client.clone().with_database(&self.database)
     }
 
-    pub(crate) async fn create_database(&self, cluster: Option<&str>) -> Result<()> {
+    pub(crate) async fn create_database(&self) -> Result<()> {
         let name = self.database.replace('`', "\\`");
-        let on = cluster.map_or(String::new(), |cluster| {
-            format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'"))
-        });
+        let on = self.everywhere();
         let created = self
             .client
             .query_raw(&format!("CREATE DATABASE IF NOT EXISTS `{name}`{on}"))
@@ -123,6 +154,9 @@ impl Client {
             .in_database()
             .insert_formatted_with(statement)
             .with_setting("async_insert", "0")
+            // On a cluster an insert is acknowledged when its shard and most replicas have it.
+            .with_setting("distributed_foreground_insert", "1")
+            .with_setting("insert_quorum", if self.cluster.is_some() { "auto" } else { "0" })
             .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT));
         insert.send(table.header().into()).await.with_context(tried)?;
         // Pieces, so that a large flush does not stand in memory twice.

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 38] = [
+static FILES: [(&str, &str); 40] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
@@ -23,6 +23,7 @@ static FILES: [(&str, &str); 38] = [
     file!("014_progress_rows.sql"),
     file!("015_rejected_rows.sql"),
     file!("016_gap_rows.sql"),
+    file!("017_event_rows.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),
     file!("022_count_members.sql"),
@@ -44,6 +45,7 @@ static FILES: [(&str, &str); 38] = [
     file!("104_progress.sql"),
     file!("105_rejected_events.sql"),
     file!("106_gaps.sql"),
+    file!("107_events.sql"),
     file!("110_event_counts.sql"),
     file!("111_unique_users.sql"),
     file!("112_active_users.sql"),
@@ -56,44 +58,93 @@ static FILES: [(&str, &str); 38] = [
     file!("122_funnels.sql"),
 ];
 
-/// The statements of all files, in order, as they are for one server, or for a cluster.
-pub fn statements(cluster: Option<&str>) -> Vec<(&'static str, String)> {
-    FILES
-        .iter()
-        .map(|(name, text)| (*name, for_cluster(text, cluster)))
-        .collect()
+/// Tables whose rows are spread over the shards of a cluster, with the key that keeps all versions of a
+/// row, and all rows of a user, on one. All other tables are small, and whole on every server, so that
+/// views can ask them beside the others.
+static SHARDED: [(&str, &str); 12] = [
+    ("event_rows", "cityHash64(topic, partition, offset)"),
+    ("count_rows", "cityHash64(definition, app, event, bucket)"),
+    ("count_sets", "cityHash64(definition, app, event, bucket)"),
+    ("count_members", "cityHash64(definition, app, event, bucket)"),
+    ("unique_sets", "cityHash64(definition, app, bucket)"),
+    ("unique_members", "cityHash64(definition, app, bucket)"),
+    ("rolling_rows", "cityHash64(definition, app, dimension, value)"),
+    ("session_rows", "cityHash64(user)"),
+    ("funnel_sets", "cityHash64(definition, app, bucket)"),
+    ("funnel_members", "cityHash64(definition, app, bucket)"),
+    ("funnel_rows", "cityHash64(user)"),
+    ("funnel_time_rows", "cityHash64(definition, app, day)"),
+];
+
+pub(crate) fn is_sharded(table: &str) -> bool {
+    SHARDED.iter().any(|(name, _)| *name == table)
 }
 
-/// On a cluster every statement runs on all of its servers, and tables are replicated.
-fn for_cluster(text: &str, cluster: Option<&str>) -> String {
-    let statement: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
-    let statement = statement.join("\n");
-    let statement = statement.trim().trim_end_matches(';').to_owned();
-    let Some(cluster) = cluster else { return statement };
-    let (first, rest) = statement.split_once('\n').unwrap_or((&statement, ""));
-    let on = format!(" ON CLUSTER '{}'", cluster.replace('\'', "\\'"));
-    let first = match first.split_once(" TO ") {
-        Some((create, to)) => format!("{create}{on} TO {to}"),
-        None => match first.strip_suffix(" AS") {
-            Some(create) => format!("{create}{on} AS"),
-            None => format!("{first}{on}"),
-        },
+/// The statements of all files, in order, as they are for one server, or for a cluster.
+pub fn statements(cluster: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut all = Vec::new();
+    for (name, text) in FILES {
+        let statement: Vec<&str> = text.lines().filter(|line| !line.starts_with("--")).collect();
+        let statement = statement.join("\n");
+        let statement = statement.trim().trim_end_matches(';');
+        match cluster {
+            None => all.push((name, statement.to_owned())),
+            Some(cluster) => {
+                let made = for_cluster(statement, &cluster.replace('\'', "\\'"));
+                all.extend(made.into_iter().map(|statement| (name, statement)));
+            }
+        }
+    }
+    all
+}
+
+/// On a cluster every statement runs on all of its servers. A table is replicated; one that is sharded is
+/// stored under another name, and its own name is the whole of it.
+fn for_cluster(statement: &str, cluster: &str) -> Vec<String> {
+    let (first, rest) = statement.split_once('\n').unwrap_or((statement, ""));
+    let on = format!(" ON CLUSTER '{cluster}'");
+    if let Some(table) = first.strip_prefix("CREATE TABLE IF NOT EXISTS ") {
+        let Some((_, key)) = SHARDED.iter().find(|(name, _)| *name == table) else {
+            let engine = replicated(rest, "/clickhouse/tables/{database}/{table}", "{shard}-{replica}");
+            return vec![format!("{first}{on}\n{engine}")];
+        };
+        let engine = replicated(rest, "/clickhouse/tables/{database}/{table}/{shard}", "{replica}");
+        return vec![
+            format!("{first}_local{on}\n{engine}"),
+            format!(
+                "{first}{on} AS {table}_local\nENGINE = Distributed('{cluster}', currentDatabase(), '{table}_local', {key})"
+            ),
+        ];
+    }
+    if let Some((create, to)) = first.split_once(" TO ") {
+        // What arrives on a shard stays there.
+        let to = to.replace(" AS", "_local AS");
+        let rest = rest.replace("_members\n", "_members_local\n");
+        return vec![format!("{create}{on} TO {to}\n{rest}")];
+    }
+    let first = match first.strip_suffix(" AS") {
+        Some(create) => format!("{create}{on} AS"),
+        None => format!("{first}{on}"),
     };
-    format!("{first}\n{rest}")
-        .replace(
-            "ENGINE = ReplacingMergeTree",
-            "ENGINE = ReplicatedReplacingMergeTree",
-        )
-        .replace(
-            "ENGINE = AggregatingMergeTree",
-            "ENGINE = ReplicatedAggregatingMergeTree",
-        )
+    vec![format!("{first}\n{rest}")]
+}
+
+/// The engine's replicated form, at a path of Keeper and under a name there.
+fn replicated(rest: &str, path: &str, replica: &str) -> String {
+    let mut text = rest.to_owned();
+    for engine in ["ReplacingMergeTree", "AggregatingMergeTree"] {
+        let at = format!("Replicated{engine}('{path}', '{replica}'");
+        text = text
+            .replace(&format!("ENGINE = {engine}("), &format!("ENGINE = {at}, "))
+            .replace(&format!("ENGINE = {engine}\n"), &format!("ENGINE = {at})\n"));
+    }
+    text
 }
 
 /// Creates the database and brings its tables and views up to this release.
-pub async fn migrate(client: &Client, cluster: Option<&str>) -> Result<()> {
-    client.create_database(cluster).await?;
-    for (name, statement) in statements(cluster) {
+pub async fn migrate(client: &Client) -> Result<()> {
+    client.create_database().await?;
+    for (name, statement) in statements(client.cluster()) {
         client
             .execute(&statement)
             .await
@@ -118,10 +169,25 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_gets_replicated_tables_on_all_servers() {
-        for (name, statement) in statements(Some("main")) {
+    fn on_a_cluster_tables_are_replicated_and_the_large_ones_sharded() {
+        let all = statements(Some("main"));
+        for (name, statement) in &all {
             assert!(statement.contains("ON CLUSTER 'main'"), "{name}: {statement}");
             assert!(!statement.contains("ENGINE = ReplacingMergeTree"), "{name}");
+        }
+        for (table, _) in SHARDED {
+            let made = |start: &str| all.iter().filter(|(_, text)| text.starts_with(start)).count();
+            let stored = format!("CREATE TABLE IF NOT EXISTS {table}_local ON CLUSTER");
+            let whole = format!("CREATE TABLE IF NOT EXISTS {table} ON CLUSTER 'main' AS {table}_local");
+            assert_eq!((made(&stored), made(&whole)), (1, 1), "{table}");
+        }
+        let views: Vec<_> = all.iter().filter(|(_, text)| text.contains(" TO ")).collect();
+        assert_eq!(views.len(), 3);
+        for (name, view) in views {
+            assert!(
+                view.contains("_sets_local AS") && view.contains("_members_local\n"),
+                "{name}: {view}"
+            );
         }
     }
 }

@@ -33,6 +33,6 @@ pub use names::{Kind, Names, OTHER};
 pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic};
 pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, PropertyTable};
 pub use rows::{Row, Rows, Table, TableRows};
-pub use setup::{AppSetup, Setup, Spec, TimeRules};
+pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};
 pub use snapshot::{Capture, SnapshotError};
 pub use time::{DAY_MS, Day, Duration, HOUR_MS, MINUTE_MS, WeekStart, Zone, duration_ms};

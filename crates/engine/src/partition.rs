@@ -232,7 +232,10 @@ impl<L: List> Partition<L> {
             self.next_slot = slot;
             built?;
         }
-        let plan = Plan::new(&self.setup.fields, self.properties.paths());
+        let mut plan = Plan::new(&self.setup.fields, self.properties.paths());
+        if self.setup.beside.events {
+            plan = plan.with_all_properties();
+        }
         self.decoders = Decoders::new(plan, self.setup.format.clone(), &self.schemas)?;
         Ok(())
     }
@@ -354,6 +357,11 @@ impl<L: List> Partition<L> {
     ) -> Result<(), SnapshotError> {
         let version = self.version();
         let watermark = self.watermark.unwrap_or(event.time);
+        let beside = self.setup.beside;
+        if beside.events {
+            let rows = &mut self.rows;
+            tables::put_event(rows, &self.topic, version, offset, user, event, beside.raw_ids);
+        }
         let input = Input {
             event,
             user,
@@ -423,7 +431,8 @@ impl<L: List> Partition<L> {
 
     fn reject(&mut self, record: &Record<'_>, rejection: &Rejection) {
         let version = self.version();
-        tables::put_rejected(&mut self.rows, &self.topic, version, record, rejection);
+        let kept = self.setup.beside.rejected_payload;
+        tables::put_rejected(&mut self.rows, &self.topic, version, record, rejection, kept);
     }
 
     fn move_watermark(&mut self, offset: i64, time: i64) -> Result<(), SnapshotError> {

@@ -37,6 +37,27 @@ pub struct Spec {
     pub generation: u32,
 }
 
+/// What is written beside the numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    pub rejected_payload: RejectedPayload,
+    /// Whether every accepted event is written as a row of its own.
+    pub events: bool,
+    /// Whether those rows hold the ids of users as they came.
+    pub raw_ids: bool,
+}
+
+/// What is kept of a rejected record's bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RejectedPayload {
+    #[default]
+    Keep,
+    /// Its form: letters as x, digits as 0, but for the names of an event's fields.
+    Redact,
+    None,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     pub time: TimeRules,
@@ -49,6 +70,8 @@ pub struct Setup {
     pub fields: Fields,
     #[serde(default)]
     pub format: Format,
+    #[serde(default)]
+    pub beside: Beside,
     pub max_values: usize,
 }
 

@@ -11,6 +11,7 @@ mod cursor;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use apache_avro::Schema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Field, Number, Plan, Reason, Rejection, Value};
@@ -84,6 +85,8 @@ pub struct AvroDecoder {
     steps: Vec<Step>,
     /// The fields of each named record, to be skipped.
     records: Vec<Vec<Shape>>,
+    /// The schema and what it refers to, where whole records are asked for.
+    schema: Option<(Schema, Vec<Schema>)>,
 }
 
 /// Records within records, at most.
@@ -92,7 +95,20 @@ const MAX_DEPTH: usize = 64;
 impl AvroDecoder {
     /// Compiles a writer's schema for a plan; the error says what the schema lacks.
     pub fn new(text: &SchemaText, plan: &Plan) -> Result<AvroDecoder, String> {
-        Compiler::compile(text, &plan.root)
+        let parsed = Schema::parse_str_with_list(&text.schema, &text.references);
+        let parsed = parsed.map_err(|error| error.to_string())?;
+        let mut decoder = Compiler::compile(&parsed.0, &parsed.1, &plan.root)?;
+        decoder.schema = plan.whole.map(|_| parsed);
+        Ok(decoder)
+    }
+
+    /// All properties as JSON text: for the table of events alone, where the whole record is wanted.
+    pub(crate) fn all_properties(&self, mut datum: &[u8], plan: &Plan) -> Option<String> {
+        let (schema, references) = self.schema.as_ref()?;
+        let schemata = references.iter().chain([schema]).collect();
+        let value = apache_avro::from_avro_datum_schemata(schema, schemata, &mut datum, None).ok()?;
+        let json = serde_json::Value::try_from(value).ok()?;
+        Some(plan.properties_of(&json)?.to_string())
     }
 
     pub(crate) fn read<'a>(&'a self, payload: &'a [u8], slots: &mut [Value<'a>]) -> Result<(), Rejection> {

@@ -102,14 +102,25 @@ impl Decoders {
     ) -> Result<R, Rejection> {
         let payload = record.checked_payload()?;
         let mut slots = vec![Value::Missing; self.plan.slots];
-        match (record.schema, &self.format, &self.fixed) {
-            (Some(id), ..) => self.known(id)?.read(payload, &mut slots)?,
+        let avro = match (record.schema, &self.format, &self.fixed) {
+            (Some(id), ..) => Some((self.known(id)?, payload)),
             (None, Format::AvroConfluent, _) => {
                 let (id, datum) = confluent(payload)?;
-                self.known(id)?.read(datum, &mut slots)?;
+                Some((self.known(id)?, datum))
             }
-            (None, Format::Avro(_), Some(fixed)) => fixed.read(payload, &mut slots)?,
-            _ => json::read(payload, &self.plan.root, &mut slots)?,
+            (None, Format::Avro(_), Some(fixed)) => Some((fixed, payload)),
+            _ => None,
+        };
+        match avro {
+            None => json::read(payload, &self.plan.root, &mut slots)?,
+            Some((decoder, datum)) => {
+                decoder.read(datum, &mut slots)?;
+                if let Some(slot) = self.plan.whole
+                    && let Some(text) = decoder.all_properties(datum, &self.plan)
+                {
+                    slots[slot] = Value::Object(text.into());
+                }
+            }
         }
         use_slots(record, &self.plan, slots, use_event)
     }

@@ -83,6 +83,8 @@ pub struct Event<'a> {
     pub dimensions: [&'a str; 5],
     /// In the order of the plan's property paths.
     pub properties: &'a [Value<'a>],
+    /// All properties as JSON text, where the plan asks for them; else ''.
+    pub all_properties: &'a str,
 }
 
 impl Event<'_> {

@@ -12,6 +12,9 @@ pub(crate) fn read<'a>(payload: &'a [u8], root: &Node, slots: &mut [Value<'a>]) 
     if !text.trim_start().starts_with('{') {
         return Err(unreadable("not a JSON object".to_owned()));
     }
+    if let Some(slot) = root.whole {
+        slots[slot] = Value::Object(text.into());
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     ObjectSeed { node: root, slots }
         .deserialize(&mut json)
@@ -86,9 +89,7 @@ fn member<'de, A: MapAccess<'de>>(
 ) -> Result<(), A::Error> {
     if node.children.is_empty() {
         let raw: &'de RawValue = map.next_value()?;
-        for slot in &node.slots {
-            slots[*slot] = Value::from_json(raw.get());
-        }
+        take(raw, node, slots);
         return Ok(());
     }
     let mut below = Vec::new();
@@ -96,17 +97,24 @@ fn member<'de, A: MapAccess<'de>>(
     for slot in below {
         slots[slot] = Value::Missing;
     }
-    if node.slots.is_empty() {
+    if node.slots.is_empty() && node.whole.is_none() {
         return map.next_value_seed(ObjectSeed { node, slots });
     }
     let raw: &'de RawValue = map.next_value()?;
-    for slot in &node.slots {
-        slots[*slot] = Value::from_json(raw.get());
-    }
+    take(raw, node, slots);
     let mut json = serde_json::Deserializer::from_str(raw.get());
     ObjectSeed { node, slots }
         .deserialize(&mut json)
         .map_err(A::Error::custom)
+}
+
+fn take<'de>(raw: &'de RawValue, node: &Node, slots: &mut [Value<'de>]) {
+    for slot in &node.slots {
+        slots[*slot] = Value::from_json(raw.get());
+    }
+    if let Some(slot) = node.whole {
+        slots[slot] = Value::Object(raw.get().into());
+    }
 }
 
 /// Finds the wanted child that a key names, without keeping the key.

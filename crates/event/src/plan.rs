@@ -121,6 +121,8 @@ pub(crate) enum Outside {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Node {
     pub slots: Vec<usize>,
+    /// The slot that takes the whole object as JSON text.
+    pub whole: Option<usize>,
     pub children: BTreeMap<String, Node>,
 }
 
@@ -136,6 +138,7 @@ impl Node {
     /// Every slot at this node and below it.
     pub fn all_slots(&self, found: &mut Vec<usize>) {
         found.extend(&self.slots);
+        found.extend(self.whole);
         for child in self.children.values() {
             child.all_slots(found);
         }
@@ -149,6 +152,10 @@ pub struct Plan {
     pub(crate) outside: Vec<(Field, Outside)>,
     pub(crate) unit: Unit,
     pub(crate) slots: usize,
+    /// The steps to the object that holds the properties.
+    base: Vec<String>,
+    /// The slot of all properties, where they are asked for.
+    pub(crate) whole: Option<usize>,
 }
 
 impl Plan {
@@ -159,21 +166,40 @@ impl Plan {
             outside: Vec::new(),
             unit: Unit::Ms,
             slots: Field::COUNT + properties.len(),
+            base: Vec::new(),
+            whole: None,
         };
         for field in Field::ALL {
             plan.add_field(field, fields.get(field));
         }
         let base = fields.properties.as_deref().unwrap_or("properties");
-        let base: Vec<&str> = if base == "." {
+        plan.base = if base == "." {
             Vec::new()
         } else {
-            base.split('.').collect()
+            base.split('.').map(str::to_owned).collect()
         };
         for (index, path) in properties.iter().enumerate() {
-            let steps = base.iter().copied().chain(path.iter().map(String::as_str));
+            let steps = plan.base.iter().chain(path).map(String::as_str);
             plan.root.insert(steps, Field::COUNT + index);
         }
         plan
+    }
+
+    /// The same, and all properties beside, as JSON text.
+    pub fn with_all_properties(mut self) -> Plan {
+        let mut node = &mut self.root;
+        for step in &self.base {
+            node = node.children.entry(step.clone()).or_default();
+        }
+        node.whole = Some(self.slots);
+        self.whole = Some(self.slots);
+        self.slots += 1;
+        self
+    }
+
+    /// The object that holds the properties, of a whole record.
+    pub(crate) fn properties_of<'v>(&self, record: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
+        self.base.iter().try_fold(record, |value, step| value.get(step))
     }
 
     fn add_field(&mut self, field: Field, source: Option<&FieldSource>) {
@@ -207,6 +233,8 @@ impl Plan {
             outside: Vec::new(),
             unit: Unit::Ms,
             slots: Field::COUNT,
+            base: Vec::new(),
+            whole: None,
         }
     }
 }

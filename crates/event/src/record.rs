@@ -64,6 +64,10 @@ pub(crate) fn use_slots<'a, R>(
 ) -> Result<R, Rejection> {
     fill_from_outside(record, plan, &mut slots);
     let (fields, properties) = slots.split_at(Field::COUNT);
+    let all_properties = match plan.whole.map(|slot| &slots[slot]) {
+        Some(Value::Object(text)) => text.as_ref(),
+        _ => "",
+    };
     let names: [Option<Cow<'_, str>>; Field::COUNT] = std::array::from_fn(|slot| fields[slot].name());
     let name = |field: Field| names[field as usize].as_deref().unwrap_or_default();
     let event = Event {
@@ -76,6 +80,7 @@ pub(crate) fn use_slots<'a, R>(
         session_id: name(Field::SessionId),
         dimensions: DIMENSIONS.map(name),
         properties,
+        all_properties,
     };
     required(event.user(), Reason::NoUser, "user_id and anonymous_id")?;
     let time = time_ms(&fields[Field::Timestamp as usize], plan)?;

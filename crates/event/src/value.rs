@@ -15,6 +15,8 @@ pub enum Value<'a> {
     /// The event's time where its type says what it is, in milliseconds since 1970.
     Instant(i64),
     Text(Cow<'a, str>),
+    /// The JSON text of an object that is asked for whole.
+    Object(Cow<'a, str>),
 }
 
 impl<'a> Value<'a> {
@@ -43,7 +45,7 @@ impl<'a> Value<'a> {
     /// booleans `true` and `false`; none for a missing or null property.
     pub fn slice_text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Value::Missing | Value::Null => None,
+            Value::Missing | Value::Null | Value::Object(_) => None,
             Value::Bool(true) => Some(Cow::Borrowed("true")),
             Value::Bool(false) => Some(Cow::Borrowed("false")),
             Value::Number(number) => Some(number.decimal()),

@@ -270,7 +270,11 @@ pub async fn count_anew(start: &Start) -> Result<()> {
     let origins: Vec<String> = rows.iter().map(|row| row["origin"].to_string()).collect();
     if !origins.is_empty() {
         for table in VERSIONED.iter().chain(&["origin_rows"]) {
-            let delete = format!("DELETE FROM {table} WHERE origin IN ({})", origins.join(", "));
+            let (stored, everywhere) = (start.client.stored(table), start.client.everywhere());
+            let delete = format!(
+                "DELETE FROM {stored}{everywhere} WHERE origin IN ({})",
+                origins.join(", ")
+            );
             start.client.execute(&delete).await?;
         }
     }

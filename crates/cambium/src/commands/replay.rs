@@ -39,7 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let setup = setup(&config)?;
     let mut log = FileLog::open(&arguments.place.data, || format!("{:x}", now().as_nanos()))?;
     let given = Given::open(&arguments.files, &log)?;
-    let warehouse = Warehouse::open_for_writing(&config, &arguments.place.data).await?;
+    let warehouse = Warehouse::open_for_counting(&config, &arguments.place.data).await?;
     let start_with = Start {
         topic: Topic {
             name: log.topic(),

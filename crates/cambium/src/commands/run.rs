@@ -59,7 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
     loop {
         let opened = async {
-            let warehouse = Warehouse::open_for_writing(config, data).await?;
+            let warehouse = Warehouse::open_for_counting(config, data).await?;
             show_definitions::<Processors>(&warehouse.client, &config.setup, config.hash_key()?).await?;
             Ok(warehouse)
         };

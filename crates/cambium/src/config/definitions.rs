@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cambium_engine::{AppSetup, HashKey, KindInfo, List, Partition, Setup, Spec, Topic};
+use cambium_engine::{AppSetup, Beside, HashKey, KindInfo, List, Partition, Setup, Spec, Topic};
 use cambium_event::{Fields, Format};
 use serde_json::{Map, Value};
 
 use super::sections::{DEFAULT_TIME, Sections, Time, explain, nearest};
 use crate::Processors;
-
-/// The first values of a `by` field that are kept, on each partition.
-const MAX_VALUES: usize = 10_000;
 
 pub fn kinds() -> Vec<KindInfo> {
     let mut kinds = Vec::new();
@@ -50,7 +47,12 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
             .first()
             .map_or_else(Fields::default, |source| source.fields.clone()),
         format: Format::Json,
-        max_values: MAX_VALUES,
+        beside: Beside {
+            rejected_payload: sections.rejected.payload,
+            events: sections.events_table.on,
+            raw_ids: sections.users.raw_ids,
+        },
+        max_values: sections.max_values,
     };
     check(&setup)?;
     Ok(setup)

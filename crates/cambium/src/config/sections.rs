@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail};
-use cambium_engine::{DAY_MS, Duration, MINUTE_MS, TimeRules, WeekStart};
+use cambium_engine::{DAY_MS, Duration, MINUTE_MS, RejectedPayload, TimeRules, WeekStart, duration_ms};
 use cambium_event::Fields;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -138,6 +138,64 @@ impl Default for Http {
     }
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rejected {
+    pub payload: RejectedPayload,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EventsTable {
+    pub on: bool,
+}
+
+/// `[keep]`: how long ClickHouse holds rows.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    pub minutes: KeepFor,
+    pub hours: KeepFor,
+    pub days: KeepFor,
+    pub counts: KeepFor,
+    pub sessions: KeepFor,
+    pub rejected: KeepFor,
+    pub events: KeepFor,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Keep {
+            minutes: KeepFor(None),
+            hours: KeepFor(None),
+            days: KeepFor(None),
+            counts: KeepFor(None),
+            sessions: KeepFor(None),
+            rejected: KeepFor(Some(7 * DAY_MS)),
+            events: KeepFor(Some(30 * DAY_MS)),
+        }
+    }
+}
+
+/// A duration in milliseconds, or for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepFor(pub Option<i64>);
+
+impl<'de> Deserialize<'de> for KeepFor {
+    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        if text == "forever" {
+            return Ok(KeepFor(None));
+        }
+        let ms = duration_ms(&text)
+            .map_err(|error| serde::de::Error::custom(format!("{error}, or \"forever\"")))?;
+        if ms < 1000 {
+            return Err(serde::de::Error::custom("rows are kept for a second at least"));
+        }
+        Ok(KeepFor(Some(ms)))
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drop {
@@ -181,19 +239,28 @@ pub struct Sections {
     pub snapshots: Snapshots,
     pub users: Users,
     pub http: Http,
+    pub rejected: Rejected,
+    pub events_table: EventsTable,
+    pub keep: Keep,
+    /// The first values of a `by` field that are kept, on each partition.
+    pub max_values: usize,
     pub time: Time,
     pub drop: Vec<Drop>,
     pub apps: Apps,
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 13] = [
         "kafka",
         "source",
         "clickhouse",
         "snapshots",
         "users",
         "http",
+        "rejected",
+        "events_table",
+        "keep",
+        "max_values",
         "time",
         "drop",
         "app",
@@ -208,10 +275,24 @@ impl Sections {
             snapshots: section(table, "snapshots")?,
             users: section(table, "users")?,
             http: section(table, "http")?,
+            rejected: section(table, "rejected")?,
+            events_table: section(table, "events_table")?,
+            keep: section(table, "keep")?,
+            max_values: max_values(table)?,
             time: section(table, "time")?,
             drop: section(table, "drop")?,
             apps: section(table, "app")?,
         })
+    }
+}
+
+const MAX_VALUES: usize = 10_000;
+
+fn max_values(table: &mut toml::Table) -> Result<usize> {
+    match table.remove("max_values") {
+        None => Ok(MAX_VALUES),
+        Some(toml::Value::Integer(count)) if count > 0 => Ok(usize::try_from(count)?),
+        Some(_) => bail!("max_values: is a number above 0"),
     }
 }
 

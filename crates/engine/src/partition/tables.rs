@@ -1,9 +1,11 @@
 //! The tables that a partition itself writes, beside those of its processors.
 
-use cambium_event::{Record, Rejection};
+use std::borrow::Cow;
+
+use cambium_event::{Event, Field, Number, Reason, Record, Rejection};
 
 use crate::instance::InForce;
-use crate::{Account, Rows, Table, Topic};
+use crate::{Account, RejectedPayload, Rows, Table, Topic};
 
 pub static REJECTED: Table = Table {
     name: "rejected_rows",
@@ -62,8 +64,32 @@ static ORIGINS: Table = Table {
     ],
 };
 
+static EVENTS: Table = Table {
+    name: "event_rows",
+    columns: &[
+        ("topic", "LowCardinality(String)"),
+        ("partition", "Int32"),
+        ("offset", "Int64"),
+        ("version", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("event", "LowCardinality(String)"),
+        ("time", "DateTime64(3, 'UTC')"),
+        ("user", "UInt64"),
+        ("user_id", "String"),
+        ("anonymous_id", "String"),
+        ("message_id", "String"),
+        ("client_session_id", "String"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
+    ],
+};
+
 /// All of them, to be checked against the SQL files.
-pub static TABLES: [&Table; 4] = [&REJECTED, &RECORDS, &DEFINITIONS, &ORIGINS];
+pub static TABLES: [&Table; 5] = [&REJECTED, &RECORDS, &DEFINITIONS, &ORIGINS, &EVENTS];
 
 /// The most bytes that are kept of a rejected record.
 const MAX_PAYLOAD_BYTES: usize = 4096;
@@ -74,8 +100,22 @@ pub(super) fn put_rejected(
     version: u64,
     record: &Record<'_>,
     rejection: &Rejection,
+    kept: RejectedPayload,
 ) {
     let payload = record.payload.unwrap_or_default();
+    let payload = &payload[..payload.len().min(MAX_PAYLOAD_BYTES)];
+    let payload = match kept {
+        RejectedPayload::Keep => Cow::Borrowed(payload),
+        RejectedPayload::Redact => redacted(payload).into_bytes().into(),
+        RejectedPayload::None => Cow::Borrowed(b"".as_slice()),
+    };
+    // What was seen may be a piece of the payload.
+    let detail = match (kept, rejection.reason) {
+        (RejectedPayload::Keep, _) => rejection.detail.as_str(),
+        (_, Reason::BadTime) => "timestamp: no time between 1970 and 2100",
+        (_, Reason::Unreadable) => "it cannot be read in the source's format",
+        _ => rejection.detail.as_str(),
+    };
     let at = record.timestamp.or(record.taken_in_at).unwrap_or(0);
     rows.row(&REJECTED)
         .text(&topic.name)
@@ -84,8 +124,90 @@ pub(super) fn put_rejected(
         .u64(version)
         .i64(at.clamp(0, 4_102_444_800_000))
         .text(rejection.reason.name())
-        .text(&rejection.detail)
-        .raw(&payload[..payload.len().min(MAX_PAYLOAD_BYTES)]);
+        .text(detail)
+        .raw(&payload);
+}
+
+/// The form of a payload without its content: letters are x, digits 0; the names of fields stay.
+fn redacted(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    let mut out = String::with_capacity(text.len());
+    // Between quotes stands a name or a value; outside of them a number, or what is no JSON.
+    for (index, part) in text.split('"').enumerate() {
+        if index > 0 {
+            out.push('"');
+        }
+        if index % 2 == 1 && (part == "properties" || Field::from_name(part).is_some()) {
+            out.push_str(part);
+            continue;
+        }
+        out.extend(part.chars().map(|char| match char {
+            _ if char.is_numeric() => '0',
+            _ if char.is_alphabetic() => 'x',
+            _ => char,
+        }));
+    }
+    out
+}
+
+/// An accepted event as a row of its own.
+pub(super) fn put_event(
+    rows: &mut Rows,
+    topic: &Topic,
+    version: u64,
+    offset: i64,
+    user: u64,
+    event: &Event<'_>,
+    raw_ids: bool,
+) {
+    let raw = |id| if raw_ids { id } else { "" };
+    let mut properties = Vec::new();
+    if let Ok(all) = serde_json::from_str(event.all_properties) {
+        flatten(String::new(), &all, &mut properties);
+    }
+    let mut row = rows
+        .row(&EVENTS)
+        .text(&topic.name)
+        .i32(topic.partition)
+        .i64(offset)
+        .u64(version)
+        .text(event.app)
+        .text(event.event)
+        .i64(event.time)
+        .u64(user)
+        .text(raw(event.user_id))
+        .text(raw(event.anonymous_id))
+        .text(event.message_id)
+        .text(event.session_id);
+    for dimension in event.dimensions {
+        row = row.text(dimension);
+    }
+    row = row.length(properties.len());
+    for (name, value) in &properties {
+        row = row.text(name).text(value);
+    }
+}
+
+/// Scalars by their paths, as the other tables hold properties; lists as JSON.
+fn flatten(path: String, value: &serde_json::Value, out: &mut Vec<(String, String)>) {
+    let text = match value {
+        serde_json::Value::Null => return,
+        serde_json::Value::Object(members) => {
+            for (name, value) in members {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                flatten(path, value, out);
+            }
+            return;
+        }
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) => Number::new(&number.to_string()).decimal().into_owned(),
+        other => other.to_string(),
+    };
+    out.push((path, text));
 }
 
 pub(super) fn put_records(rows: &mut Rows, topic: &Topic, origin: u64, version: u64, account: &Account) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use apache_avro::Schema;
 use apache_avro::schema::{Name, Namespace};
 
-use super::{AvroDecoder, Scalar, SchemaText, Shape, Step};
+use super::{AvroDecoder, Scalar, Shape, Step};
 use crate::plan::Node;
 
 pub(super) struct Compiler<'s> {
@@ -15,22 +15,25 @@ pub(super) struct Compiler<'s> {
 }
 
 impl<'s> Compiler<'s> {
-    pub fn compile(text: &SchemaText, wanted: &Node) -> Result<AvroDecoder, String> {
-        let parsed = Schema::parse_str_with_list(&text.schema, &text.references);
-        let (schema, references) = parsed.map_err(|error| error.to_string())?;
+    pub fn compile(
+        schema: &'s Schema,
+        references: &'s [Schema],
+        wanted: &Node,
+    ) -> Result<AvroDecoder, String> {
         let mut compiler = Compiler {
             names: BTreeMap::new(),
             numbers: BTreeMap::new(),
             records: Vec::new(),
         };
-        for schema in references.iter().chain([&schema]) {
+        for schema in references.iter().chain([schema]) {
             compiler.collect(schema, &None);
         }
         let mut steps = Vec::new();
-        compiler.steps(&schema, &None, wanted, &mut steps)?;
+        compiler.steps(schema, &None, wanted, &mut steps)?;
         Ok(AvroDecoder {
             steps,
             records: compiler.records,
+            schema: None,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Avro through Kafka with a schema registry: a small stand-in that serves the same HTTP.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -128,6 +128,14 @@ async fn becomes(client: &cambium_clickhouse::Client, query: &str, wanted: i64) 
     }
 }
 
+fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// Older and newer producers at once; ids that nobody knows; a registry that is away, then back; and a
 /// start without snapshots after it has forgotten everything: what it answered was written down.
 #[tokio::test(flavor = "multi_thread")]
@@ -146,10 +154,11 @@ async fn avro_is_read_by_the_registrys_schemas() {
     create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 1)
         .await
         .unwrap();
+    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let config = directory.path().join("c.toml");
     let text = format!(
         "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\nformat = \"avro-confluent\"\nregistry = \"{url}\"\n\
-         [clickhouse]\nurl = \"{}\"\n[snapshots]\nevery = \"1 s\"\n[http]\nlisten = \"127.0.0.1:0\"\n",
+         [clickhouse]\nurl = \"{}\"\n[snapshots]\nevery = \"1 s\"\n[http]\nlisten = \"{http}\"\n",
         kafka.brokers(),
         engine.url()
     );
@@ -166,7 +175,7 @@ async fn avro_is_read_by_the_registrys_schemas() {
     };
     let producer = Producer::new(&kafka.brokers(), &BTreeMap::new()).unwrap();
     let now = 1_700_000_000_000;
-    let send = |payload: &[u8]| producer.send_raw("events", None, payload, Some(now)).unwrap();
+    let send = |payload: &[u8]| producer.send_raw("events", None, payload, None).unwrap();
     for user in 0..20 {
         send(&wire(7, old(&format!("u{user}"), now)));
     }
@@ -192,6 +201,18 @@ async fn avro_is_read_by_the_registrys_schemas() {
     *registry.is_down.lock().unwrap() = false;
     becomes(&client, "SELECT sum(accepted) FROM records", 30).await;
     assert_eq!(registry.times_asked("/schemas/ids/7"), 1);
+    let metrics = get(http, "/metrics");
+    for line in [
+        "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"accepted\"} 30",
+        "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"rejected\"} 2",
+        "cambium_end_offset{topic=\"events\",partition=\"0\"} 32",
+        "cambium_users{topic=\"events\",partition=\"0\"} 20",
+        "cambium_flush_seconds_count{topic=\"events\",partition=\"0\"}",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    assert!(get(http, "/healthz").ends_with("ok\n"));
+    assert!(get(http, "/readyz").ends_with("ready\n"));
     process.end();
 
     // Everything from the journal alone.

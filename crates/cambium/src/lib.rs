@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod config;
 pub mod files;
+pub mod http;
 pub mod warehouse;
 
 use cambium_counts::EventCounts;

@@ -27,7 +27,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("CAMBIUM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_env("CAMBIUM_LOG").unwrap_or_else(|_| {
+        // The demo's screen is its own; `replay` and the others speak for themselves.
+        EnvFilter::new(if matches!(cli.command, Command::Run(_)) {
+            "info"
+        } else {
+            "warn"
+        })
+    });
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

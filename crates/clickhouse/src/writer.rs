@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cambium_engine::Rows;
 use tokio::sync::{mpsc, oneshot};
@@ -20,12 +20,9 @@ pub struct Batch {
     pub acknowledge: oneshot::Sender<()>,
 }
 
-/// What the writer is doing, for metrics and readiness.
+/// What the writer is doing, for readiness.
 #[derive(Debug, Default)]
 pub struct WriterStatus {
-    pub rows: AtomicU64,
-    pub inserts: AtomicU64,
-    pub failures: AtomicU64,
     /// Failures since the last success; 0: ClickHouse takes rows.
     pub failing: AtomicU64,
 }
@@ -83,14 +80,15 @@ async fn write_all(client: Client, mut batches: mpsc::Receiver<Batch>, status: A
 
 async fn write_until_done(client: &Client, rows: &Rows, status: &WriterStatus) {
     let mut pause = FIRST_PAUSE;
+    let begun = Instant::now();
     while let Err(error) = client.write(rows).await {
-        status.failures.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("cambium_write_failures_total").increment(1);
         status.failing.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("{error:#}; trying again in {pause:?}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     status.failing.store(0, Ordering::Relaxed);
-    status.inserts.fetch_add(1, Ordering::Relaxed);
-    status.rows.fetch_add(rows.count() as u64, Ordering::Relaxed);
+    metrics::counter!("cambium_rows_written_total").increment(rows.count() as u64);
+    metrics::histogram!("cambium_write_seconds").record(begun.elapsed());
 }

@@ -2,6 +2,7 @@
 //!
 //! Where records come from is not known here: Kafka and files drive the same [`Owner`].
 
+mod meters;
 mod owner;
 mod start;
 

@@ -10,6 +10,8 @@ use cambium_event::{Record, SchemaText};
 use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
 
+use crate::meters::Meters;
+
 static PROGRESS: Table = Table {
     name: "progress_rows",
     columns: &[
@@ -84,6 +86,7 @@ pub struct Owner<L: List> {
     captured_at: Instant,
     captured: i64,
     end_offset: i64,
+    meters: Meters,
 }
 
 impl<L: List> Owner<L> {
@@ -96,6 +99,7 @@ impl<L: List> Owner<L> {
         end_offset: i64,
     ) -> Self {
         let position = partition.position();
+        let meters = Meters::new(partition.topic(), partition.account());
         Owner {
             partition,
             journal,
@@ -112,6 +116,7 @@ impl<L: List> Owner<L> {
             captured_at: Instant::now(),
             captured: position,
             end_offset,
+            meters,
         }
     }
 
@@ -200,6 +205,7 @@ impl<L: List> Owner<L> {
 
     fn flush(&mut self, with_capture: bool) -> Result<()> {
         self.flushed_at = Instant::now();
+        self.tell();
         let rows = self.partition.flush().context("the flush failed")?;
         let is_new = self.captured < self.partition.position();
         let capture = if with_capture && is_new && self.has_snapshots()? {
@@ -207,6 +213,7 @@ impl<L: List> Owner<L> {
             self.captured = self.partition.position();
             let capture = self.partition.capture().context("the snapshot failed")?;
             let pause = self.captured_at.elapsed();
+            self.meters.pause.record(pause);
             tracing::debug!(topic = %self.partition.topic(), users = capture.users.len(), ?pause, "snapshot captured");
             Some(capture)
         } else {
@@ -226,6 +233,20 @@ impl<L: List> Owner<L> {
             capture,
         });
         Ok(())
+    }
+
+    /// Brings the metrics up to date.
+    fn tell(&mut self) {
+        let position = self.partition.position();
+        self.meters.count(self.partition.account());
+        self.meters.offset.set(position as f64);
+        self.meters.end.set(self.end_offset as f64);
+        self.meters.lag.set((self.end_offset - position).max(0) as f64);
+        self.meters.users.set(self.partition.users() as f64);
+        self.meters.waiting.set(self.partition.waiting_bytes() as f64);
+        if let Some(watermark) = self.partition.watermark() {
+            self.meters.watermark.set(watermark as f64 / 1000.0);
+        }
     }
 
     fn progress(&self) -> Rows {
@@ -263,13 +284,18 @@ impl<L: List> Owner<L> {
 
     fn take_acknowledgement(&mut self, under_way: UnderWay) {
         self.acknowledged = under_way.position;
+        self.meters.acknowledged.set(self.acknowledged as f64);
+        self.meters.flush.record(self.flushed_at.elapsed());
         if let Some(capture) = under_way.capture {
             let (done, publishing) = oneshot::channel();
             let placeholder = self.snapshots.placeholder();
             let mut snapshots = std::mem::replace(&mut self.snapshots, placeholder);
             self.publishing = Some(publishing);
+            let publish = self.meters.publish.clone();
             self.runtime.spawn(async move {
+                let begun = Instant::now();
                 let published = snapshots.publish(capture).await;
+                publish.record(begun.elapsed());
                 let _ = done.send(published.map(|()| snapshots));
             });
         }

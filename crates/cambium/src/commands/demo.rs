@@ -80,7 +80,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let (stop, brokers) = (stop.clone(), brokers.clone());
         move || publish(&brokers, &stop)
     });
-    let consuming = super::run::consume(&config, &place.data, &warehouse, false, stop.clone());
+    let consuming = super::run::consume(
+        &config,
+        warehouse.start(&config, &place.data, false)?,
+        stop.clone(),
+        Default::default(),
+    );
     let shown = screen::show(&warehouse.client, &brokers, &place.config_path);
     let limit = Duration::from_secs(arguments.seconds.unwrap_or(u64::MAX / 1000));
     let ended = async {

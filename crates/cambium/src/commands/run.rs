@@ -15,6 +15,7 @@ use clap::Args;
 use super::Where;
 use crate::Processors;
 use crate::config::{self, Config};
+use crate::http::{self, Readiness};
 use crate::warehouse::Warehouse;
 
 /// Consume the configured topics for ever.
@@ -45,14 +46,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         // Nothing is lost: what was not acknowledged is read again at the next start.
         std::process::exit(130);
     });
-    consume(
-        &config,
-        &arguments.place.data,
-        &warehouse,
-        arguments.accept_gap,
-        stop,
-    )
-    .await
+    let start = warehouse.start(&config, &arguments.place.data, arguments.accept_gap)?;
+    let readiness = Readiness {
+        writer: start.writer.status().clone(),
+        ..Readiness::default()
+    };
+    if !config.http.listen.is_empty() {
+        http::serve(&config.http.listen, readiness.clone()).await?;
+    }
+    consume(&config, start, stop, readiness.has_partitions).await
 }
 
 /// ClickHouse with its tables, and the configured definitions shown; waits for a server that is away.
@@ -73,13 +75,12 @@ async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
     }
 }
 
-/// Consumes until `stop` is set.
+/// Consumes until `stop` is set; says so when the first partition is started.
 pub async fn consume(
     config: &Config,
-    data: &std::path::Path,
-    warehouse: &Warehouse,
-    accept_gap: bool,
+    start: Start,
     stop: Arc<AtomicBool>,
+    has_partitions: Arc<AtomicBool>,
 ) -> Result<()> {
     let mut topics = BTreeMap::new();
     for source in &config.sources {
@@ -93,8 +94,9 @@ pub async fn consume(
         anyhow::ensure!(known.is_none(), "[[source]] {} is there twice", source.topic);
     }
     let owners = Owners {
-        start: warehouse.start(config, data, accept_gap)?,
+        start,
         topics,
+        has_partitions,
         runtime: tokio::runtime::Handle::current(),
     };
     let settings = Settings {
@@ -136,6 +138,7 @@ struct SourceOfTopic {
 struct Owners {
     start: Start,
     topics: BTreeMap<String, SourceOfTopic>,
+    has_partitions: Arc<AtomicBool>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -163,6 +166,7 @@ impl Assigner for Owners {
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
                 Ok(owner) => {
+                    self.has_partitions.store(true, Ordering::Relaxed);
                     return Ok(PartitionWorker {
                         owner,
                         registry: source.registry.clone(),

@@ -1,0 +1,72 @@
+//! What a partition tells about itself. Names and units are documented in README.md.
+
+use cambium_engine::{Account, Topic};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub(crate) struct Meters {
+    accepted: Counter,
+    duplicate: Counter,
+    late: Counter,
+    rejected: Counter,
+    dropped: Counter,
+    ahead: Counter,
+    pub offset: Gauge,
+    pub acknowledged: Gauge,
+    pub end: Gauge,
+    pub lag: Gauge,
+    pub watermark: Gauge,
+    pub users: Gauge,
+    pub waiting: Gauge,
+    /// From a flush to ClickHouse's acknowledgement.
+    pub flush: Histogram,
+    pub pause: Histogram,
+    pub publish: Histogram,
+    /// What was counted already.
+    counted: Account,
+}
+
+impl Meters {
+    pub fn new(topic: &Topic, counted: Account) -> Meters {
+        let labels = [
+            ("topic", topic.name.clone()),
+            ("partition", topic.partition.to_string()),
+        ];
+        let outcome = |outcome: &'static str| {
+            let [topic, partition] = labels.clone();
+            counter!(
+                "cambium_records_total",
+                &[topic, partition, ("outcome", outcome.to_owned())]
+            )
+        };
+        Meters {
+            accepted: outcome("accepted"),
+            duplicate: outcome("duplicate"),
+            late: outcome("late"),
+            rejected: outcome("rejected"),
+            dropped: outcome("dropped"),
+            ahead: counter!("cambium_records_ahead_total", &labels),
+            offset: gauge!("cambium_offset", &labels),
+            acknowledged: gauge!("cambium_acknowledged_offset", &labels),
+            end: gauge!("cambium_end_offset", &labels),
+            lag: gauge!("cambium_lag_records", &labels),
+            watermark: gauge!("cambium_watermark_seconds", &labels),
+            users: gauge!("cambium_users", &labels),
+            waiting: gauge!("cambium_waiting_bytes", &labels),
+            flush: histogram!("cambium_flush_seconds", &labels),
+            pause: histogram!("cambium_snapshot_pause_seconds", &labels),
+            publish: histogram!("cambium_snapshot_publish_seconds", &labels),
+            counted,
+        }
+    }
+
+    /// Adds what became of the records since the last time.
+    pub fn count(&mut self, account: Account) {
+        let before = std::mem::replace(&mut self.counted, account);
+        self.accepted.increment(account.accepted - before.accepted);
+        self.duplicate.increment(account.duplicate - before.duplicate);
+        self.late.increment(account.late - before.late);
+        self.rejected.increment(account.rejected - before.rejected);
+        self.dropped.increment(account.dropped - before.dropped);
+        self.ahead.increment(account.ahead - before.ahead);
+    }
+}

@@ -5,6 +5,7 @@ mod clickhouse;
 mod command_line;
 mod faults;
 mod files;
+mod keys;
 mod registry;
 mod starts;
 

@@ -31,7 +31,18 @@ fn a_wrong_configuration_says_what_and_where() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let directory = tempfile::tempdir().unwrap();
-    for command in ["demo", "run", "replay", "query", "send", "user", "clickhouse"] {
+    for command in [
+        "demo",
+        "run",
+        "replay",
+        "query",
+        "check",
+        "rekey",
+        "generate",
+        "send",
+        "user",
+        "clickhouse",
+    ] {
         let output = cambium(directory.path(), &[command, "--help"]);
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();

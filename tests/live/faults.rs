@@ -32,6 +32,8 @@ fn configuration(brokers: &str, clickhouse: &str, data: &Path) -> PathBuf {
         every = "2 s"
         [app.shop]
         time_zone = "Asia/Shanghai"
+        [keep]
+        rejected = "forever"
         [[funnel]]
         name = "purchase"
         steps = ["view", "cart", "buy"]
@@ -146,7 +148,7 @@ async fn nothing_is_lost_or_counted_twice_when_processes_are_killed() {
 /// What really lies in the topic: read back by another way than the program's.
 async fn log_of(brokers: &str) -> Vec<Record> {
     let brokers = brokers.to_owned();
-    tokio::task::spawn_blocking(move || cambium_kafka::read_all(&brokers, "events", PARTITIONS).unwrap())
+    tokio::task::spawn_blocking(move || cambium_kafka::read_all(&brokers, "events").unwrap())
         .await
         .unwrap()
         .into_iter()

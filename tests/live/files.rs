@@ -245,3 +245,58 @@ fn what_is_written_beside_the_numbers_is_configured() {
     place.replay(&["e.jsonl"]);
     assert_eq!(place.query(ttls), "");
 }
+
+/// What `generate` makes, `replay` counts, and the naive truth says are the same.
+#[test]
+fn generated_events_are_counted_as_their_truth_says() {
+    let place = Place::new(
+        "[app.shop]\ntime_zone = \"Asia/Tokyo\"\n[[funnel]]\nname = \"purchase\"\nsteps = [\"view\", \"cart\", \"checkout\", \"buy\"]\nwithin = \"1 day\"\n",
+    );
+    let options = [
+        "--output",
+        "e.jsonl",
+        "--truth",
+        "t.json",
+        "--time-zone",
+        "Asia/Tokyo",
+        "--rate",
+        "0.1",
+    ];
+    let output = cambium(
+        place.path(),
+        &[&["generate", "--events", "20000"], options.as_slice()].concat(),
+    );
+    assert!(output.status.success());
+    let truth: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path().join("t.json")).unwrap()).unwrap();
+    place.replay(&["e.jsonl"]);
+    let one = |sql: &str| place.query(sql).trim().to_owned();
+    let account = &truth["account"];
+    for name in ["read", "accepted", "duplicate", "late", "rejected"] {
+        assert_eq!(
+            one(&format!("SELECT sum({name}) FROM records")),
+            account[name].to_string(),
+            "{name}"
+        );
+    }
+    assert_eq!(one("SELECT count() FROM sessions"), truth["sessions"].to_string());
+    assert_eq!(
+        one("SELECT countIf(bounced) FROM sessions"),
+        truth["sessions_of_one_event"].to_string()
+    );
+    let days = one(
+        "SELECT concat(app, ' ', toString(day)), users FROM active_users WHERE grain = 'day' ORDER BY day",
+    );
+    let expected: Vec<String> = truth["daily_users"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(day, users)| format!("{day}\t{users}"))
+        .collect();
+    assert!(expected.len() > 2);
+    assert_eq!(days, expected.join("\n"));
+    let reached = one(
+        "SELECT arraySort(groupArray((step, n))).2 FROM (SELECT step, uniqCombined64Merge(users) AS n FROM funnel_users WHERE grain = 'day' GROUP BY step)",
+    );
+    assert_eq!(reached, truth["funnel"]["users"].to_string());
+}

@@ -1,8 +1,11 @@
 //! The commands of the command line, a file each.
 
+pub mod check;
 pub mod clickhouse;
 pub mod demo;
+pub mod generate;
 pub mod query;
+pub mod rekey;
 pub mod replay;
 pub mod run;
 pub mod send;

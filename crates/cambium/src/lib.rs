@@ -4,6 +4,7 @@ pub mod commands;
 pub mod config;
 pub mod files;
 pub mod http;
+pub mod reader;
 pub mod warehouse;
 
 use cambium_counts::EventCounts;

@@ -19,6 +19,9 @@ enum Command {
     Demo(commands::demo::Arguments),
     Run(commands::run::Arguments),
     Replay(commands::replay::Arguments),
+    Check(commands::check::Arguments),
+    Rekey(commands::rekey::Arguments),
+    Generate(commands::generate::Arguments),
     Query(commands::query::Arguments),
     Send(commands::send::Arguments),
     User(commands::user::Arguments),
@@ -65,6 +68,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Replay(arguments) => commands::replay::run(arguments).await,
             Command::Query(arguments) => commands::query::run(arguments).await,
+            Command::Check(arguments) => commands::check::run(arguments).await,
+            Command::Rekey(arguments) => commands::rekey::run(arguments).await,
+            Command::Generate(arguments) => commands::generate::run(arguments).await,
             Command::Send(arguments) => {
                 tokio::task::spawn_blocking(|| commands::send::run(arguments)).await?
             }

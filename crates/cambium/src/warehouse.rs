@@ -36,12 +36,21 @@ impl Warehouse {
         })
     }
 
+    /// Where snapshots live.
+    pub fn store(config: &Config, data: &Path) -> Result<Store> {
+        match &config.snapshots.url {
+            Some(url) => Store::url(url),
+            None => Store::directory(&data.join("snapshots")),
+        }
+    }
+
+    /// The server, whether or not it has the database yet.
+    pub fn server(&self) -> Client {
+        self.client.clone().in_no_database()
+    }
+
     /// What the partitions of a topic are started with; the topic is each one's own.
     pub fn start(&self, config: &Config, data: &Path, accept_gap: bool) -> Result<Start> {
-        let store = match &config.snapshots.url {
-            Some(url) => Store::url(url)?,
-            None => Store::directory(&data.join("snapshots"))?,
-        };
         Ok(Start {
             topic: Topic {
                 name: String::new(),
@@ -49,7 +58,7 @@ impl Warehouse {
             },
             setup: config.setup.clone(),
             key: config.hash_key()?,
-            store,
+            store: Warehouse::store(config, data)?,
             keep: config.snapshots.keep,
             client: self.client.clone(),
             writer: Writer::start(self.client.clone()),

@@ -44,6 +44,14 @@ impl Client {
         }
     }
 
+    /// The same server, whether or not it has the database yet.
+    pub fn in_no_database(self) -> Client {
+        Client {
+            database: "default".to_owned(),
+            ..self
+        }
+    }
+
     pub fn cluster(&self) -> Option<&str> {
         self.cluster.as_deref()
     }

@@ -1,15 +1,19 @@
 //! Kafka: the consumer group that gives each partition to one owner, producing, and a broker of one's own.
 
+mod copy;
 mod in_process;
 mod local;
 mod producer;
 mod read;
 mod registry;
+mod sample;
 mod source;
 
+pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
 pub use local::LocalKafka;
 pub use producer::{Producer, create_topic};
 pub use read::read_all;
 pub use registry::Registry;
+pub use sample::{Held, sample};
 pub use source::{Assigner, Settings, Source, Worker};

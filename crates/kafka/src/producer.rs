@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 /// A producer of JSON lines. The partitioner is Java's default, so that a user stays on their
@@ -78,10 +79,34 @@ impl Producer {
         payload: &[u8],
         timestamp_ms: Option<i64>,
     ) -> Result<()> {
+        self.send_record(topic, key, Some(payload), timestamp_ms, &[])
+    }
+
+    /// Sends a record of whatever form: without a value it is a tombstone.
+    pub fn send_record(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        payload: Option<&[u8]>,
+        timestamp_ms: Option<i64>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<()> {
         loop {
-            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic).payload(payload);
+            let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+            if let Some(payload) = payload {
+                message = message.payload(payload);
+            }
             if let Some(key) = key {
                 message = message.key(key);
+            }
+            if !headers.is_empty() {
+                let all = OwnedHeaders::new_with_capacity(headers.len());
+                message = message.headers(headers.iter().fold(all, |all, (key, value)| {
+                    all.insert(Header {
+                        key,
+                        value: Some(*value),
+                    })
+                }));
             }
             if let Some(timestamp) = timestamp_ms {
                 message = message.timestamp(timestamp);

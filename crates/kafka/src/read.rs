@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -12,7 +12,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 pub type RawRecord = (i32, i64, Option<i64>, Vec<u8>);
 
 /// All records that a topic holds now, in the order in which they come. For topics that fit in memory.
-pub fn read_all(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<RawRecord>> {
+pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<RawRecord>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "cambium-read")
@@ -20,6 +20,7 @@ pub fn read_all(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<RawRe
         .set("enable.partition.eof", "true")
         .create()
         .context("cannot make a Kafka client")?;
+    let partitions = partitions(&consumer, brokers, topic)?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions {
         list.add_partition_offset(topic, partition, Offset::Beginning)
@@ -44,4 +45,21 @@ pub fn read_all(brokers: &str, topic: &str, partitions: i32) -> Result<Vec<RawRe
         }
     }
     Ok(records)
+}
+
+/// How many partitions a topic has; an error if it is not there.
+pub(crate) fn partitions<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    brokers: &str,
+    topic: &str,
+) -> Result<i32> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), Duration::from_secs(30))
+        .with_context(|| format!("cannot ask {brokers} about topic {topic}"))?;
+    let partitions = metadata
+        .topics()
+        .first()
+        .map_or(0, |found| found.partitions().len());
+    anyhow::ensure!(partitions > 0, "there is no topic {topic} on {brokers}");
+    Ok(partitions as i32)
 }

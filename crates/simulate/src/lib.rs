@@ -6,7 +6,9 @@
 pub mod funnel;
 mod product;
 pub mod sessions;
+mod summary;
 pub mod truth;
 
 pub use product::{Product, Publication, Settings};
+pub use summary::{PURCHASE, summary};
 pub use truth::{Account, Event, Record, Rules, Truth};

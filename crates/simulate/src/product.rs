@@ -2,6 +2,9 @@
 //!
 //! Seeded: the same settings give the same bytes.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use fastrand::Rng;
 use serde_json::json;
 
@@ -23,7 +26,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             seed: 1,
-            users: 5000,
+            users: 20_000,
             start_ms: 1_700_000_000_000,
             events_per_second: 200.0,
             late: 0.01,
@@ -55,12 +58,23 @@ enum Place {
 pub struct Product {
     settings: Settings,
     random: Rng,
-    now_ms: f64,
     number: u64,
     places: Vec<Place>,
+    /// When each user who is there acts next.
+    next_acts: BinaryHeap<Reverse<(i64, usize)>>,
+    next_arrival_ms: f64,
     last: Option<Publication>,
 }
 
+/// Events of one visit, on average: what the steps below come to.
+const EVENTS_PER_VISIT: f64 = 3.8;
+/// Who arrives while they are there stands for one of so many others.
+const LOOK_AT: usize = 64;
+/// Between two events of a visit, on average.
+const PAUSE_MS: f64 = 15_000.0;
+/// One user in so many has a clock that is wrong, by so much.
+const WRONG_CLOCKS: usize = 50;
+const WRONG_BY_MS: i64 = 90_000;
 const PLATFORMS: [&str; 3] = ["ios", "android", "web"];
 const CHANNELS: [&str; 5] = ["", "search", "ads", "social", "mail"];
 const COUNTRIES: [&str; 4] = ["CN", "US", "DE", "JP"];
@@ -69,11 +83,41 @@ impl Product {
     pub fn new(settings: Settings) -> Product {
         Product {
             random: Rng::with_seed(settings.seed),
-            now_ms: settings.start_ms as f64,
             number: 0,
             places: vec![Place::Away; settings.users.max(1) as usize],
+            next_acts: BinaryHeap::new(),
+            next_arrival_ms: settings.start_ms as f64,
             last: None,
             settings,
+        }
+    }
+
+    /// Times between what happens by chance are exponential.
+    fn pause(&mut self, mean_ms: f64) -> f64 {
+        -(1.0 - self.random.f64()).ln() * mean_ms
+    }
+
+    /// Whose turn it is, and when: somebody who is there, or somebody who arrives.
+    fn next_act(&mut self) -> (i64, usize) {
+        loop {
+            let arrival = self.next_arrival_ms as i64;
+            if let Some(Reverse((at, user))) = self.next_acts.peek().copied()
+                && at <= arrival
+            {
+                self.next_acts.pop();
+                return (at, user);
+            }
+            // More come in the evening than at night, by a factor of three.
+            let hour = (self.next_arrival_ms / 3_600_000.0).rem_euclid(24.0);
+            let habit = 1.0 + 0.5 * ((hour - 20.0) / 24.0 * std::f64::consts::TAU).cos();
+            let mean_ms = 1000.0 * EVENTS_PER_VISIT / (self.settings.events_per_second * habit);
+            self.next_arrival_ms += self.pause(mean_ms);
+            let first = self.next_user();
+            let users = self.places.len();
+            let nearest = (0..users.min(LOOK_AT)).map(|step| (first + step) % users);
+            if let Some(user) = nearest.into_iter().find(|user| self.places[*user] == Place::Away) {
+                return (arrival, user);
+            }
         }
     }
 
@@ -102,8 +146,11 @@ impl Product {
         event
     }
 
-    fn payload(&mut self, user: usize, event: &str) -> Vec<u8> {
-        let mut time = self.now_ms as i64;
+    fn payload(&mut self, user: usize, event: &str, now_ms: i64) -> Vec<u8> {
+        let mut time = now_ms;
+        if user % WRONG_CLOCKS == 1 {
+            time += WRONG_BY_MS;
+        }
         if self.random.f64() < self.settings.late {
             time -= self.random.i64(1..600_000);
         } else if self.random.f64() < self.settings.ahead {
@@ -140,15 +187,17 @@ impl Iterator for Product {
         {
             return Some(last);
         }
-        // Pauses between arrivals are exponential.
-        self.now_ms += -(1.0 - self.random.f64()).ln() * 1000.0 / self.settings.events_per_second;
+        let (now_ms, user) = self.next_act();
         self.number += 1;
-        let user = self.next_user();
         let event = self.step(user);
-        let payload = self.payload(user, event);
+        if self.places[user] != Place::Away {
+            let pause = self.pause(PAUSE_MS) as i64;
+            self.next_acts.push(Reverse((now_ms + 1 + pause, user)));
+        }
+        let payload = self.payload(user, event, now_ms);
         let publication = Publication {
             user: format!("u{user}"),
-            timestamp_ms: self.now_ms as i64,
+            timestamp_ms: now_ms,
             payload,
         };
         self.last = Some(publication.clone());
@@ -164,5 +213,24 @@ mod tests {
     fn a_seed_gives_the_same_bytes() {
         let take = || Product::new(Settings::default()).take(1000).collect::<Vec<_>>();
         assert_eq!(take(), take());
+    }
+
+    #[test]
+    fn users_come_at_their_hours_and_about_as_often_as_asked() {
+        let settings = Settings {
+            users: 100_000,
+            events_per_second: 5.0,
+            ..Settings::default()
+        };
+        let day_ms = 86_400_000;
+        let mut by_hour = [0u32; 24];
+        for one in
+            Product::new(settings.clone()).take_while(|one| one.timestamp_ms < settings.start_ms + day_ms)
+        {
+            by_hour[(one.timestamp_ms / 3_600_000 % 24) as usize] += 1;
+        }
+        let rate = f64::from(by_hour.iter().sum::<u32>()) / 86_400.0;
+        assert!((3.5..6.5).contains(&rate), "{rate} events a second");
+        assert!(by_hour[20] > 2 * by_hour[8], "{by_hour:?}");
     }
 }

@@ -112,6 +112,16 @@ impl Store {
         Snapshots::new(self.clone(), key, keep.max(1))
     }
 
+    /// Whether snapshots can be written and read here.
+    pub async fn check(&self) -> Result<()> {
+        let key = self.prefix.clone().join("check");
+        self.put(&key, b"cambium check".to_vec()).await?;
+        let found = self.get(&key).await?;
+        self.delete(&key).await?;
+        anyhow::ensure!(found.is_some(), "what was written to {key} cannot be read");
+        Ok(())
+    }
+
     async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
         let put = self.store.put(key, PutPayload::from(bytes)).await;
         put.map(|_| ())

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use cambium_engine::{
     By, Compiler, Context, DefinitionError, Input, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
+    room_for_one,
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,7 @@ impl Processor for EventCounts {
         let key = (minute, input.name, slice);
         if !entered.0.contains(&key) {
             self.put_member(&key, input.user, context);
+            room_for_one(&mut entered.0);
             entered.0.insert(0, key.clone());
             entered.0.truncate(REMEMBERED);
         }

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::processor::{Compiler, Context, Input, Processor, PropertyTable};
+use crate::room::room_for_one;
 use crate::{Definition, DefinitionError, HashKey, Map, Setup, SnapshotError, origin_hash};
 
 /// A processor at work: one definition, one app, one partition.
@@ -279,6 +280,7 @@ fn part<U: Default>(parts: &mut Vec<(u32, U)>, slot: u32) -> &mut U {
     let index = match parts.iter().position(|(known, _)| *known == slot) {
         Some(index) => index,
         None => {
+            room_for_one(parts);
             parts.push((slot, U::default()));
             parts.len() - 1
         }

@@ -15,6 +15,7 @@ mod map;
 mod names;
 mod partition;
 mod processor;
+mod room;
 mod rows;
 
 pub mod sessionise;
@@ -32,6 +33,7 @@ pub use map::Map;
 pub use names::{Kind, Names, OTHER};
 pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic};
 pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, PropertyTable};
+pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};
 pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};
 pub use snapshot::{Capture, SnapshotError};

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Compiler, DefinitionError, Duration, EventNames, Zone};
+use crate::{Compiler, DefinitionError, Duration, EventNames, Zone, room_for_one};
 
 /// `[session]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -214,6 +214,7 @@ impl Sessioniser {
             piece.data.join(new.data);
             piece.dirty = true;
         } else {
+            room_for_one(pieces);
             pieces.insert(at, new);
         }
         self.join_next(pieces, at, !before, gone);
@@ -249,7 +250,10 @@ impl Sessioniser {
         let at = pieces.partition_point(|piece| (piece.group, piece.start) <= (group, time));
         match at.checked_sub(1).map(|before| &mut pieces[before]) {
             Some(piece) if piece.group == group && time <= piece.end => piece.data.join(new.data),
-            _ => pieces.insert(at, new),
+            _ => {
+                room_for_one(pieces);
+                pieces.insert(at, new);
+            }
         }
         // Everything from here on may be cut elsewhere now.
         let from = at.saturating_sub(1);

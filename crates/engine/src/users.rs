@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::room::room_for_one;
 use crate::time::HOUR_MS;
 use crate::{Map, SnapshotError};
 
@@ -75,6 +76,7 @@ impl Recent {
                 if let Some((_, known)) = ids.iter_mut().find(|(known, _)| *known == id) {
                     *known = time.max(*known);
                 } else if ids.len() < FEW {
+                    room_for_one(ids);
                     ids.push((id, time));
                 } else {
                     let mut many = Map::default();

@@ -14,7 +14,9 @@ mod results;
 mod times;
 
 use cambium_engine::sessionise::{Piece, Sessioniser};
-use cambium_engine::{By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone};
+use cambium_engine::{
+    By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone, room_for_one,
+};
 use serde::{Deserialize, Serialize};
 
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
@@ -101,6 +103,7 @@ impl Processor for Funnel {
             return;
         };
         let at = tries.seen.partition_point(|known| known.time <= seen.time);
+        room_for_one(&mut tries.seen);
         tries.seen.insert(at, seen);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cambium_engine::{Context, Slice, Table};
+use cambium_engine::{Context, Slice, Table, room_for_one};
 
 use crate::definition::{NamedStep, Order};
 use crate::follow::{Reached, Window, is_first};
@@ -212,6 +212,7 @@ impl Funnel {
             .iter()
             .position(|(known, of, _)| *known == hour && *of == slice);
         let known = known.unwrap_or_else(|| {
+            room_for_one(&mut tries.entered);
             tries.entered.push((hour, slice.clone(), 0));
             tries.entered.len() - 1
         });

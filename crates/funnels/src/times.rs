@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cambium_engine::{Context, Table};
+use cambium_engine::{Context, Table, room_for_one};
 use serde::{Deserialize, Serialize};
 
 pub static TIMES: Table = Table {
@@ -66,6 +66,7 @@ impl Times {
             *histograms.entry(*step).or_default().entry(*bin).or_default() += 1;
         }
         if !bins.is_empty() {
+            room_for_one(timed);
             timed.push((day, bins));
         }
         histograms

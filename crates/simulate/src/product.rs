@@ -67,7 +67,7 @@ pub struct Product {
 }
 
 /// Events of one visit, on average: what the steps below come to.
-const EVENTS_PER_VISIT: f64 = 3.8;
+const EVENTS_PER_VISIT: f64 = 5.0;
 /// Who arrives while they are there stands for one of so many others.
 const LOOK_AT: usize = 64;
 /// Between two events of a visit, on average.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone};
+use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone, room_for_one};
 use serde::{Deserialize, Serialize};
 
 pub static ROLLING: Table = Table {
@@ -149,6 +149,7 @@ impl Rolling {
                 Some((_, known)) => *known = time,
                 None => {
                     newest.0.retain(|(_, time)| *time >= horizon);
+                    room_for_one(&mut newest.0);
                     newest.0.push((key, time));
                 }
             }

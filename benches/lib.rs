@@ -1,0 +1,76 @@
+//! What the benchmarks share: the simulated shop's events, in both formats, and a configuration that
+//! counts them with every processor.
+
+use anyhow::Result;
+use apache_avro::types::Value;
+use apache_avro::{Schema, to_avro_datum};
+use cambium::Processors;
+use cambium::config::Config;
+use cambium_engine::{HashKey, Partition, Topic};
+use cambium_event::EVENT_SCHEMA;
+use cambium_simulate::{Product, Settings};
+
+/// The demo's definitions: all of the defaults, and a funnel of four steps.
+pub const CONFIGURATION: &str = r#"
+[[funnel]]
+name = "purchase"
+steps = ["view", "cart", "checkout", "buy"]
+within = "1 day"
+by = ["platform"]
+"#;
+
+/// Events of so many users, without what is broken.
+pub fn events(count: usize, users: u32) -> Vec<Vec<u8>> {
+    let settings = Settings {
+        users,
+        broken: 0.0,
+        ..Settings::default()
+    };
+    Product::new(settings)
+        .take(count)
+        .map(|one| one.payload)
+        .collect()
+}
+
+/// A line of JSON as a datum of Cambium's own schema.
+pub fn to_avro(line: &[u8]) -> Result<Vec<u8>> {
+    let schema = Schema::parse_str(EVENT_SCHEMA)?;
+    let json: serde_json::Value = serde_json::from_slice(line)?;
+    let text = |name: &str| Value::String(json[name].as_str().unwrap_or_default().to_owned());
+    let some = |name: &str| Value::Union(1, Box::new(text(name)));
+    let properties = json["properties"].as_object().into_iter().flatten();
+    let properties = properties.map(|(name, value)| {
+        let value = match value {
+            serde_json::Value::String(text) => Value::Union(4, Box::new(Value::String(text.clone()))),
+            value if value.is_i64() => Value::Union(2, Box::new(Value::Long(value.as_i64().unwrap_or(0)))),
+            value => Value::Union(3, Box::new(Value::Double(value.as_f64().unwrap_or(0.0)))),
+        };
+        (name.clone(), value)
+    });
+    let record = Value::Record(vec![
+        ("message_id".into(), some("message_id")),
+        ("app".into(), text("app")),
+        ("event".into(), text("event")),
+        ("user_id".into(), some("user_id")),
+        (
+            "timestamp".into(),
+            Value::TimestampMillis(json["timestamp"].as_i64().unwrap_or(0)),
+        ),
+        ("platform".into(), some("platform")),
+        ("app_version".into(), some("app_version")),
+        ("channel".into(), some("channel")),
+        ("country".into(), some("country")),
+        ("properties".into(), Value::Map(properties.collect())),
+    ]);
+    Ok(to_avro_datum(&schema, record.resolve(&schema)?)?)
+}
+
+/// A partition that counts with every processor.
+pub fn partition(configuration: &str) -> Result<Partition<Processors>> {
+    let setup = Config::parse(configuration, ".".into())?.setup;
+    let topic = Topic {
+        name: "events".to_owned(),
+        partition: 0,
+    };
+    Ok(Partition::new(topic, 0, 0, setup, HashKey::default())?)
+}

@@ -1,0 +1,93 @@
+//! Memory a user, and how long a snapshot stops a partition, at a million users.
+
+use std::time::Instant;
+
+use cambium_benches::{CONFIGURATION, partition};
+use cambium_event::Record;
+use peak_alloc::PeakAlloc;
+
+const USERS: u64 = 1_000_000;
+const CHANGED: u64 = 50_000;
+const MINUTE_MS: u64 = 60_000;
+const START_MS: u64 = 1_700_000_000_000;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+/// What is allocated, in bytes.
+fn allocated() -> u64 {
+    ALLOCATOR.current_usage() as u64
+}
+
+fn main() {
+    let before = allocated();
+    let mut partition = partition(CONFIGURATION).expect("the configuration is right");
+    let mut offset = 0;
+    let mut send = |partition: &mut cambium_engine::Partition<cambium::Processors>,
+                    user: u64,
+                    event: &str,
+                    time: u64| {
+        let line = format!(
+            r#"{{"message_id":"m{offset}","app":"shop","event":"{event}","user_id":"user-{user}","timestamp":{time},"platform":"ios","channel":"ads"}}"#
+        );
+        let record = Record {
+            offset,
+            payload: Some(line.as_bytes()),
+            ..Record::default()
+        };
+        partition.apply(&record).expect("the state is whole");
+        offset += 1;
+    };
+    // Everybody comes within a day, for three events each.
+    for (round, event) in ["open", "view", "cart"].into_iter().enumerate() {
+        for user in 0..USERS {
+            let time = START_MS + user * 1440 * MINUTE_MS / USERS + round as u64 * 10_000;
+            send(&mut partition, user, event, time.max(START_MS));
+        }
+        drop(partition.flush().expect("the state is whole"));
+    }
+    let hot = allocated() - before;
+    println!(
+        "{} users a day within the lateness: {} bytes a user",
+        partition.users(),
+        hot / USERS
+    );
+    let begun = Instant::now();
+    let capture = partition.capture().expect("the state is whole");
+    println!(
+        "pause for a snapshot of {} changed users: {:?}",
+        capture.users.len(),
+        begun.elapsed()
+    );
+    drop(capture);
+    for user in 0..CHANGED {
+        send(&mut partition, user * 20, "view", START_MS + 1440 * MINUTE_MS);
+    }
+    drop(partition.flush().expect("the state is whole"));
+    let begun = Instant::now();
+    let capture = partition.capture().expect("the state is whole");
+    println!(
+        "pause for a snapshot of {} changed users: {:?}",
+        capture.users.len(),
+        begun.elapsed()
+    );
+    drop(capture);
+    // Two days later all others are cold: kept as the bytes of their snapshot form.
+    send(&mut partition, 0, "view", START_MS + 3 * 1440 * MINUTE_MS);
+    drop(partition.flush().expect("the state is whole"));
+    for hour in 0..3 {
+        send(
+            &mut partition,
+            0,
+            "view",
+            START_MS + (3 * 1440 + 60 * (hour + 1)) * MINUTE_MS,
+        );
+        drop(partition.flush().expect("the state is whole"));
+        drop(partition.capture().expect("the state is whole"));
+    }
+    println!(
+        "{} users quiet for longer than the lateness: {} bytes a user",
+        partition.users(),
+        (allocated().saturating_sub(before)) / USERS
+    );
+}

@@ -5,8 +5,10 @@ mod clickhouse;
 mod command_line;
 mod faults;
 mod files;
+mod kafka;
 mod keys;
 mod registry;
+mod sketches;
 mod starts;
 
 use std::path::{Path, PathBuf};

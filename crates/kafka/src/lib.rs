@@ -11,7 +11,7 @@ mod source;
 
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
-pub use local::LocalKafka;
+pub use local::{LocalKafka, Secure};
 pub use producer::{Producer, create_topic};
 pub use read::read_all;
 pub use registry::Registry;

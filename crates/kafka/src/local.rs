@@ -22,18 +22,39 @@ pub struct LocalKafka {
     directory: TempDir,
     jars: PathBuf,
     port: u16,
+    secure_port: u16,
+}
+
+/// A listener beside the plain one, with TLS and a user's password (SASL PLAIN).
+#[derive(Clone, Debug)]
+pub struct Secure {
+    /// PKCS #12, with the broker's key and certificate.
+    pub keystore: PathBuf,
+    pub keystore_password: String,
+    pub user: String,
+    pub password: String,
 }
 
 impl LocalKafka {
     /// Starts a broker and waits until it answers.
     pub fn start() -> Result<LocalKafka> {
+        LocalKafka::start_with(None)
+    }
+
+    /// Starts a broker that also listens securely.
+    pub fn start_with(secure: Option<&Secure>) -> Result<LocalKafka> {
         let jars = jars()?;
         let directory = tempfile::tempdir().context("cannot create a directory for Kafka")?;
-        let (port, controller_port) = (free_port()?, free_port()?);
+        let (port, controller_port, secure_port) = (free_port()?, free_port()?, free_port()?);
         let properties = directory.path().join("server.properties");
         fs::write(
             &properties,
-            server_properties(directory.path(), port, controller_port),
+            server_properties(
+                directory.path(),
+                port,
+                controller_port,
+                secure.map(|secure| (secure_port, secure)),
+            ),
         )
         .context("cannot write Kafka's server.properties")?;
         format_storage(&jars, &properties)?;
@@ -43,6 +64,7 @@ impl LocalKafka {
             directory,
             jars,
             port,
+            secure_port,
         };
         kafka.wait_until_it_answers()?;
         Ok(kafka)
@@ -50,6 +72,11 @@ impl LocalKafka {
 
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The address of the secure listener, where there is one.
+    pub fn secure_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.secure_port)
     }
 
     pub fn process_id(&self) -> u32 {
@@ -116,16 +143,42 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("no port is free")?.port())
 }
 
-fn server_properties(directory: &Path, port: u16, controller_port: u16) -> String {
+fn server_properties(
+    directory: &Path,
+    port: u16,
+    controller_port: u16,
+    secure: Option<(u16, &Secure)>,
+) -> String {
     let data = directory.join("data");
+    let (listener, mapped, properties) = match secure {
+        None => (String::new(), "", String::new()),
+        Some((port, secure)) => (
+            format!(",SECURE://127.0.0.1:{port}"),
+            ",SECURE:SASL_SSL",
+            format!(
+                "listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
+                 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+                 required user_{}=\"{}\";\n\
+                 listener.name.secure.ssl.keystore.type=PKCS12\n\
+                 listener.name.secure.ssl.keystore.location={}\n\
+                 listener.name.secure.ssl.keystore.password={}\n",
+                secure.user,
+                secure.password,
+                secure.keystore.display(),
+                secure.keystore_password
+            ),
+        ),
+    };
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
          controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listener}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listener}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{mapped}\n\
+         inter.broker.listener.name=PLAINTEXT\n\
+         {properties}\
          log.dirs={}\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=4\n\

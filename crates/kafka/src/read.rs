@@ -54,7 +54,7 @@ pub(crate) fn partitions<C: ConsumerContext>(
     topic: &str,
 ) -> Result<i32> {
     let metadata = consumer
-        .fetch_metadata(Some(topic), Duration::from_secs(30))
+        .fetch_metadata(Some(topic), Duration::from_secs(15))
         .with_context(|| format!("cannot ask {brokers} about topic {topic}"))?;
     let partitions = metadata
         .topics()

@@ -1,13 +1,14 @@
 //! Looking at what a topic holds, without a group: the newest records of each partition.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::Original;
 use crate::read::partitions;
@@ -19,7 +20,7 @@ pub struct Held {
     pub end: i64,
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Hands over the newest `records` of each partition of a topic; gives what each partition holds.
 pub fn sample(
@@ -27,7 +28,7 @@ pub fn sample(
     settings: &BTreeMap<String, String>,
     topic: &str,
     records: i64,
-    mut look: impl FnMut(&Original<'_>) -> Result<()>,
+    look: impl FnMut(&Original<'_>) -> Result<()>,
 ) -> Result<Vec<Held>> {
     let mut config = ClientConfig::new();
     config
@@ -38,13 +39,55 @@ pub fn sample(
     for (name, value) in settings {
         config.set(name, value);
     }
-    let consumer: BaseConsumer = config
-        .create()
+    let consumer: BaseConsumer<Reasons> = config
+        .create_with_context(Reasons::default())
         .context("[kafka] settings: librdkafka does not take them")?;
+    let looked = look_at(&consumer, brokers, topic, records, look);
+    if looked.is_err() {
+        // Why a broker cannot be reached, librdkafka says beside, and only to who polls.
+        let _ = consumer.poll(Duration::from_millis(100));
+    }
+    match consumer.context().last() {
+        Some(reason) => looked.with_context(|| reason),
+        None => looked,
+    }
+}
+
+/// Keeps the last error of a client.
+#[derive(Default)]
+struct Reasons(Mutex<Option<String>>);
+
+impl Reasons {
+    fn last(&self) -> Option<String> {
+        self.0.lock().ok().and_then(|last| last.clone())
+    }
+}
+
+impl ClientContext for Reasons {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let is_news = !matches!(
+            error.rdkafka_error_code(),
+            Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown)
+        );
+        if is_news && let Ok(mut last) = self.0.lock() {
+            *last = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Reasons {}
+
+fn look_at(
+    consumer: &BaseConsumer<Reasons>,
+    brokers: &str,
+    topic: &str,
+    records: i64,
+    mut look: impl FnMut(&Original<'_>) -> Result<()>,
+) -> Result<Vec<Held>> {
     let mut begin = TopicPartitionList::new();
     let mut all = Vec::new();
     let mut open = BTreeSet::new();
-    for partition in 0..partitions(&consumer, brokers, topic)? {
+    for partition in 0..partitions(consumer, brokers, topic)? {
         let (earliest, end) = consumer
             .fetch_watermarks(topic, partition, PATIENCE)
             .with_context(|| format!("cannot ask {brokers} what {topic}[{partition}] holds"))?;

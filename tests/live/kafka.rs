@@ -1,0 +1,216 @@
+//! Kafka as users have it: record batches in every compression, TLS and passwords, several topics.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use cambium_kafka::{LocalKafka, Producer, Secure, create_topic};
+
+use super::{Process, client, engine, number, program};
+
+const TIME: i64 = 1_700_000_000_000;
+
+/// A key of its own, and its certificate as PEM.
+fn certificate(directory: &Path, password: &str) -> Secure {
+    let keystore = directory.join("broker.p12");
+    let keytool = |arguments: &[&str]| {
+        let output = Command::new("keytool")
+            .args(arguments)
+            .args([
+                "-alias",
+                "broker",
+                "-storetype",
+                "PKCS12",
+                "-storepass",
+                password,
+                "-keystore",
+            ])
+            .arg(&keystore)
+            .output()
+            .expect("a JDK has keytool");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        output.stdout
+    };
+    keytool(&[
+        "-genkeypair",
+        "-keyalg",
+        "RSA",
+        "-dname",
+        "CN=127.0.0.1",
+        "-ext",
+        "SAN=ip:127.0.0.1",
+        "-validity",
+        "2",
+    ]);
+    let pem = keytool(&["-exportcert", "-rfc"]);
+    std::fs::write(directory.join("ca.pem"), pem).unwrap();
+    Secure {
+        keystore: keystore.clone(),
+        keystore_password: password.to_owned(),
+        user: "alice".to_owned(),
+        password: "wonderland".to_owned(),
+    }
+}
+
+/// Every compression, each by a producer of its own; two topics with fields in different places; read
+/// over TLS with a password.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_compression_is_read_over_tls_from_several_topics() {
+    let directory = tempfile::tempdir().unwrap();
+    let secure = certificate(directory.path(), "changeit");
+    let kafka = LocalKafka::start_with(Some(&secure)).unwrap();
+    let engine = engine(&directory.path().join("clickhouse"));
+    let client = client(engine.url());
+    for topic in ["plain", "other"] {
+        create_topic(&kafka.brokers(), &BTreeMap::new(), topic, 2)
+            .await
+            .unwrap();
+    }
+    let ca = directory.path().join("ca.pem");
+    let settings = |compression: &str| {
+        BTreeMap::from(
+            [
+                ("security.protocol", "SASL_SSL"),
+                ("sasl.mechanism", "PLAIN"),
+                ("sasl.username", "alice"),
+                ("sasl.password", "wonderland"),
+                ("ssl.ca.location", ca.to_str().unwrap()),
+                ("compression.type", compression),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        )
+    };
+    for (number, compression) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+        let producer = Producer::new(&kafka.secure_brokers(), &settings(compression)).unwrap();
+        for user in 0..200 {
+            let line = format!(
+                r#"{{"app":"a","event":"{compression}","user_id":"u{user}","timestamp":{},"session_id":"{}"}}"#,
+                TIME + number as i64,
+                "x".repeat(200)
+            );
+            producer.send("plain", line.as_bytes(), Some(TIME)).unwrap();
+        }
+        let line = format!(
+            r#"{{"what":"{compression}","ctx":{{"uid":7}},"ts":{}}}"#,
+            TIME / 1000
+        );
+        let key = b"7".as_slice();
+        producer
+            .send_record(
+                "other",
+                Some(key),
+                Some(line.as_bytes()),
+                Some(TIME),
+                &[("id", compression.as_bytes())],
+            )
+            .unwrap();
+        producer
+            .send_record(
+                "other",
+                Some(key),
+                Some(line.as_bytes()),
+                Some(TIME),
+                &[("id", compression.as_bytes())],
+            )
+            .unwrap();
+        producer.flush(Duration::from_secs(30)).unwrap();
+    }
+    let text = format!(
+        r#"
+        [kafka]
+        brokers = "{}"
+        settings = {{ "security.protocol" = "SASL_SSL", "sasl.mechanism" = "PLAIN", "sasl.username" = "alice", "sasl.password" = "wonderland", "ssl.ca.location" = "{}" }}
+        [[source]]
+        topic = "plain"
+        [[source]]
+        topic = "other"
+        [source.fields]
+        app = {{ value = "b" }}
+        event = "what"
+        user_id = "ctx.uid"
+        timestamp = {{ field = "ts", unit = "s" }}
+        message_id = {{ header = "id" }}
+        [clickhouse]
+        url = "{}"
+        [http]
+        listen = ""
+        "#,
+        kafka.secure_brokers(),
+        ca.display(),
+        engine.url()
+    );
+    let config = directory.path().join("c.toml");
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(program());
+    command
+        .args(["run", "--config"])
+        .arg(&config)
+        .arg("--data")
+        .arg(directory.path().join("data"));
+    let process = Process::start(command.env("CAMBIUM_LOG", "warn"));
+    let started = Instant::now();
+    while number(&client, "SELECT sum(offset) FROM progress")
+        .await
+        .unwrap_or(0)
+        < 1010
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "not all is read after a minute"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    process.end();
+    let counts = client
+        .fetch(
+            "SELECT app, event, sum(events) FROM event_counts GROUP BY app, event ORDER BY app, event",
+            "TSV",
+        )
+        .await
+        .unwrap();
+    let expected: String = [("a", 200), ("b", 1)]
+        .into_iter()
+        .flat_map(|(app, count)| {
+            ["gzip", "lz4", "none", "snappy", "zstd"].map(|one| format!("{app}\t{one}\t{count}\n"))
+        })
+        .collect();
+    assert_eq!(String::from_utf8(counts).unwrap(), expected);
+    assert_eq!(
+        number(&client, "SELECT sum(duplicate) FROM records")
+            .await
+            .unwrap(),
+        5
+    );
+}
+
+/// A wrong password ends the program, and says so.
+#[test]
+fn a_wrong_password_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let secure = certificate(directory.path(), "changeit");
+    let kafka = LocalKafka::start_with(Some(&secure)).unwrap();
+    let text = format!(
+        r#"
+        [kafka]
+        brokers = "{}"
+        settings = {{ "security.protocol" = "SASL_SSL", "sasl.mechanism" = "PLAIN", "sasl.username" = "alice", "sasl.password" = "wrong", "ssl.ca.location" = "{}" }}
+        [[source]]
+        topic = "events"
+        "#,
+        kafka.secure_brokers(),
+        directory.path().join("ca.pem").display()
+    );
+    std::fs::write(directory.path().join("c.toml"), text).unwrap();
+    let output = super::cambium(directory.path(), &["check", "--config", "c.toml"]);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("FAIL  topic events") && said.contains("uthenticat"),
+        "{said}"
+    );
+}

@@ -59,6 +59,7 @@ struct Group {
     rebalances: Mutex<VecDeque<Rebalance>>,
     /// Nobody carries rebalances out any more: what is given or taken is agreed to at once.
     leaving: AtomicBool,
+    warned_at: Mutex<Option<Instant>>,
 }
 
 impl ClientContext for Group {
@@ -67,7 +68,24 @@ impl ClientContext for Group {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        tracing::warn!("Kafka: {error}: {reason}");
+        self.warn(format!("Kafka: {reason} ({error})"));
+    }
+}
+
+/// A broker that is away is said by every partition, many times a second: one warning in so long is enough.
+const WARN_EVERY: Duration = Duration::from_secs(5);
+
+impl Group {
+    fn warn(&self, text: String) {
+        let Ok(mut warned_at) = self.warned_at.lock() else {
+            return;
+        };
+        if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            *warned_at = Some(Instant::now());
+            tracing::warn!("{text}");
+        } else {
+            tracing::debug!("{text}");
+        }
     }
 }
 
@@ -203,10 +221,11 @@ impl<A: Assigner> Source<A> {
                 seek.with_context(|| format!("cannot go back on {}", message.topic()))?;
             }
             Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition))) => {
-                tracing::warn!("a topic does not exist on {} (yet)", self.brokers);
+                let text = format!("a topic does not exist on {} (yet)", self.brokers);
+                consumer.context().warn(text);
             }
             Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
-            Some(Err(error)) => tracing::warn!("Kafka: {error}"),
+            Some(Err(error)) => consumer.context().warn(format!("Kafka: {error}")),
         }
         loop {
             let next = consumer
@@ -408,8 +427,9 @@ fn own<W: Worker>(
             }
             Some(Err(KafkaError::PartitionEOF(_))) | None => false,
             Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
+            // The client says what is wrong beside.
             Some(Err(error)) => {
-                tracing::warn!("Kafka: {error}");
+                tracing::debug!("Kafka: {error}");
                 false
             }
         };

@@ -13,7 +13,7 @@ use crate::commands::query::table;
 pub const NUMBERS: [(&str, &str); 6] = [
     (
         "events a second",
-        "SELECT round(sum(events) / 60, 1) FROM event_counts WHERE bucket = toStartOfMinute(now('UTC')) - INTERVAL 1 MINUTE",
+        "SELECT round(sum(events) / greatest(1, dateDiff('second', min(bucket), now('UTC'))), 1) FROM event_counts WHERE bucket >= toStartOfMinute(now('UTC')) - INTERVAL 1 MINUTE",
     ),
     (
         "events today",
@@ -31,7 +31,7 @@ pub const NUMBERS: [(&str, &str); 6] = [
     ("sessions open", "SELECT count() FROM sessions WHERE is_open"),
 ];
 
-const FUNNEL: &str = "SELECT step, step_name, users, round(100 * from_start, 1) AS percent, round(median_seconds, 1) AS median_s \
+const FUNNEL: &str = "SELECT step, step_name, users, round(100 * from_start, 1) AS percent, ifNull(toString(round(median_seconds, 1)), '') AS median_s \
                       FROM funnels WHERE funnel = 'purchase' AND grain = 'day' AND day = toDate(now('UTC')) ORDER BY step";
 
 /// Shows the numbers once a second, for ever.

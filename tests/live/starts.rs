@@ -7,7 +7,10 @@ use std::time::{Duration, Instant};
 
 use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::Child as Engine;
-use cambium_kafka::{InProcess, Producer};
+use cambium_kafka::{InProcess, LocalKafka, Producer, create_topic};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{Process, client, engine, number, program};
 
@@ -92,7 +95,11 @@ fn broker() -> InProcess {
 }
 
 fn send(broker: &InProcess, count: usize) {
-    let producer = Producer::new(&broker.brokers(), &BTreeMap::new()).unwrap();
+    send_to(&broker.brokers(), count);
+}
+
+fn send_to(brokers: &str, count: usize) {
+    let producer = Producer::new(brokers, &BTreeMap::new()).unwrap();
     for number in 0..count {
         let line = format!(
             r#"{{"app":"shop","event":"view","user_id":"u{number}","timestamp":{}}}"#,
@@ -181,4 +188,88 @@ async fn another_topic_of_that_name_is_refused_and_accepted_with_a_gap() {
         number(&world.client, "SELECT count() FROM gaps").await.unwrap(),
         1
     );
+}
+
+/// As retention does: the log begins at `offset` from now on.
+async fn forget_records_before(brokers: &str, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset("events", 0, Offset::Offset(offset))
+        .unwrap();
+    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
+/// Refused with a message that names what would be lost; accepted, it is counted on and noted.
+async fn refused_then_accepted(world: &World, brokers: &str, says: &str, events: i64) {
+    let refused = world.command(brokers, "").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains(says) && said.contains("--accept-gap"), "{said}");
+    let process = Process::start(world.command(brokers, "").arg("--accept-gap"));
+    let started = Instant::now();
+    while world.events().await != events {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "{} events are counted, not {events}",
+            world.events().await
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    process.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_no_longer_holds_is_refused_and_accepted_with_a_gap() {
+    let (world, kafka) = (World::new(), LocalKafka::start().unwrap());
+    let brokers = kafka.brokers();
+    create_topic(&brokers, &BTreeMap::new(), "events", 1)
+        .await
+        .unwrap();
+    send_to(&brokers, 100);
+    world.run(&brokers, "", 100).await;
+    send_to(&brokers, 50);
+    forget_records_before(&brokers, 120).await;
+    refused_then_accepted(&world, &brokers, "offsets 100 to 120 are lost", 130).await;
+    world.forget_snapshots();
+    send_to(&brokers, 10);
+    refused_then_accepted(&world, &brokers, "there is no readable snapshot", 140).await;
+    let gaps = world
+        .client
+        .fetch(
+            "SELECT from_offset, to_offset FROM gaps ORDER BY to_offset",
+            "TSV",
+        )
+        .await
+        .unwrap();
+    assert_eq!(String::from_utf8(gaps).unwrap(), "100\t120\n0\t150\n");
+}
+
+/// A snapshot that cannot be read costs replay, never numbers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_read_is_passed_over() {
+    let (world, broker) = (World::new(), broker());
+    send(&broker, 70);
+    world.run(&broker.brokers(), "", 70).await;
+    let directory = world.path().join("snapshots/events/0");
+    let mut broken = 0;
+    for file in std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+    {
+        if file
+            .extension()
+            .is_some_and(|kind| kind == "full" || kind == "delta")
+        {
+            let bytes = std::fs::read(&file).unwrap();
+            std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+            broken += 1;
+        }
+    }
+    assert!(broken > 0);
+    send(&broker, 7);
+    world.run(&broker.brokers(), "", 77).await;
+    assert_eq!(world.events().await, 77);
 }

@@ -6,7 +6,7 @@ CREATE OR REPLACE VIEW rolling_users_now
     dimension LowCardinality(String) COMMENT 'Empty with an empty value: the total',
     value String,
     users UInt64 COMMENT 'Distinct users in the window that ends now',
-    as_of DateTime('UTC') COMMENT 'The beginning of the running slice'
+    as_of DateTime('UTC') COMMENT 'The beginning of the running slice: that of now, or of the newest event where its clock is ahead'
 )
 AS
 SELECT app, metric, window, dimension, value,
@@ -15,9 +15,9 @@ FROM
 (
     SELECT app, definition, slices, dimension, value, users,
         greatest(0, multiIf(slices = 'minute', intDiv(toUnixTimestamp(now()), 60) - slice, slices = 'quarter', intDiv(toUnixTimestamp(now()), 900) - slice, toInt64(arrayCount(turn -> turn <= now(), turns)))) AS fallen,
-        multiIf(slices = 'minute', toStartOfMinute(now('UTC')), slices = 'quarter', toStartOfFifteenMinutes(now('UTC')), arrayMax(arrayPushBack(arrayFilter(turn -> turn <= now(), turns), at))) AS running_at
+        greatest(at, multiIf(slices = 'minute', toStartOfMinute(now('UTC')), slices = 'quarter', toStartOfFifteenMinutes(now('UTC')), arrayMax(arrayPushBack(arrayFilter(turn -> turn <= now(), turns), at)))) AS running_at
     FROM rolling_rows FINAL
-    WHERE definition IN (SELECT id FROM shown WHERE kind = 'unique') AND at <= now()
+    WHERE definition IN (SELECT id FROM shown WHERE kind = 'unique')
     ORDER BY slice DESC
     LIMIT 1 BY definition, app, slices, dimension, value, origin
 ) AS l

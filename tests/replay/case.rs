@@ -30,7 +30,9 @@ impl Case {
         };
         let (session_text, sessions) = session_rules(random);
         let mut configuration = format!(
-            "[app.s]\ntime_zone = \"{zone}\"\n[time]\nlateness = \"{} h\"\n[session]\n{session_text}",
+            "[app.s]\ntime_zone = \"{zone}\"\n[app.t]\ntime_zone = \"{zone}\"\n\
+             [[unique]]\nname = \"rich\"\nevent = [\"a\", \"b\", \"x\", \"h\"]\nwhere = \"properties.price >= 2.5\"\nby = [\"plan\"]\n\
+             [time]\nlateness = \"{} h\"\n[session]\n{session_text}",
             lateness_ms / HOUR
         );
         let mut funnels = Vec::new();
@@ -187,7 +189,14 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
         };
         let user = random.u32(..users);
         let mut payload = format!(
-            r#"{{"app":"s","event":"{}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
+            r#"{{"app":"{}","properties":{{"price":{},"plan":{}}},"event":"{}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
+            if user == 0 && random.u8(..4) == 0 {
+                "t"
+            } else {
+                "s"
+            },
+            ["1", "2.5", "2.50e0", "\"3\"", "null", "7"][random.usize(..6)],
+            ["\"pro\"", "\"free\"", "10", "10.0", "true", "null", "{\"a\":1}"][random.usize(..7)],
             ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)],
             if random.u8(..15) == 0 {
                 random.u32(..=number)

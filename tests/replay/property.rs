@@ -7,7 +7,7 @@ use cambium::Processors;
 use cambium::config::Config;
 use cambium_engine::{Capture, HashKey, Partition, Rows, Setup, Topic};
 use cambium_event::Record;
-use cambium_simulate::funnel::Reached;
+use cambium_simulate::funnel::{Funnel, Reached};
 use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Truth};
 use fastrand::Rng;
@@ -277,19 +277,76 @@ fn check_counts(truth: &Truth, model: &Model) {
 }
 
 fn check_uniques(truth: &Truth, model: &Model) {
-    let mut found: BTreeMap<_, BTreeSet<u64>> = BTreeMap::new();
-    for row in model
-        .rows("unique_members")
-        .into_iter()
-        .filter(|row| text(row, "grain") == "day")
-    {
-        let day = number(row, "day") as i32;
-        found
-            .entry((text(row, "app"), day))
-            .or_default()
-            .insert(number(row, "user") as u64);
+    /// Metric, app, grain, bucket (of a day: the day), slice.
+    type Key = (String, String, String, i64, String);
+    let names = names(model);
+    let mut found: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
+    for row in model.rows("unique_members") {
+        let grain = text(row, "grain");
+        let bucket = match grain.as_str() {
+            "day" => number(row, "day") as i64,
+            _ => number(row, "bucket") as i64 * 1000,
+        };
+        let super::model::Value::Map(properties) = &row["properties"] else {
+            panic!("properties is no map")
+        };
+        let properties = properties.iter().map(|(name, value)| format!("{name}={value}"));
+        let slice = [text(row, "platform"), text(row, "channel")]
+            .into_iter()
+            .chain(properties);
+        let slice: Vec<String> = slice.collect();
+        let key = (
+            names[&number(row, "definition")].clone(),
+            text(row, "app"),
+            grain,
+            bucket,
+            slice.join(","),
+        );
+        found.entry(key).or_default().insert(number(row, "user") as u64);
     }
-    assert_eq!(found, truth.daily_users());
+    let mut expected: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
+    for event in &truth.events {
+        let [platform, _, channel, _, _] = &event.dimensions;
+        let buckets = [
+            ("minute", event.time.div_euclid(MINUTE) * MINUTE),
+            ("hour", truth.hour(event.time)),
+            ("day", i64::from(truth.day(event.time))),
+        ];
+        // As the configuration of every case defines them.
+        let plan = match &event.properties["plan"] {
+            serde_json::Value::String(plan) => format!(",,plan={plan}"),
+            serde_json::Value::Bool(flag) => format!(",,plan={flag}"),
+            serde_json::Value::Number(number) => format!(",,plan={}", number.as_f64().unwrap()),
+            _ => ",".to_owned(),
+        };
+        let is_rich = event.properties["price"]
+            .as_f64()
+            .is_some_and(|price| price >= 2.5)
+            && event.event != "c";
+        let metrics = [
+            ("active", true, format!("{platform},{channel}")),
+            ("rich", is_rich, plan),
+        ];
+        for (metric, _, slice) in metrics.into_iter().filter(|(_, fits, _)| *fits) {
+            for (grain, bucket) in buckets {
+                let key = (
+                    metric.to_owned(),
+                    event.app.clone(),
+                    grain.to_owned(),
+                    bucket,
+                    slice.clone(),
+                );
+                expected.entry(key).or_default().insert(event.user);
+            }
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+/// The names of definitions, by their ids.
+fn names(model: &Model) -> BTreeMap<i128, String> {
+    let rows = model.rows("definition_rows").into_iter();
+    rows.map(|row| (number(row, "id"), text(row, "name"))).collect()
 }
 
 /// As of the end of each partition's log; each user is on one partition.
@@ -297,6 +354,7 @@ fn check_rolling(truth: &Truth, model: &Model) {
     let Some(latest) = truth.watermarks.values().max() else {
         return;
     };
+    let names = names(model);
     for (slices, slice_ms, lengths) in [
         ("minute", MINUTE, [5, 30, 60]),
         ("quarter", 15 * MINUTE, [1, 40, 96]),
@@ -304,7 +362,8 @@ fn check_rolling(truth: &Truth, model: &Model) {
         let running = latest.div_euclid(slice_ms);
         let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
         for row in model.rows("rolling_rows") {
-            if text(row, "slices") != slices || !text(row, "dimension").is_empty() {
+            let is_asked = text(row, "app") == "s" && names[&number(row, "definition")] == "active";
+            if !is_asked || text(row, "slices") != slices || !text(row, "dimension").is_empty() {
                 continue;
             }
             let super::model::Value::List(users) = &row["users"] else {
@@ -379,11 +438,7 @@ fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
 }
 
 fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
-    let names: BTreeMap<i128, String> = model
-        .rows("definition_rows")
-        .into_iter()
-        .map(|row| (number(row, "id"), text(row, "name")))
-        .collect();
+    let names = names(model);
     let users = truth.by_user();
     for (place, funnel) in case.funnels.iter().enumerate() {
         let name = format!("f{place}");
@@ -417,5 +472,57 @@ fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
             }
         }
         assert_eq!(found, expected, "{funnel:?}");
+        check_times(case, truth, model, (&name, funnel), &names);
+    }
+}
+
+/// The histograms of conversion times hold what each user and entry day took, to 2 %.
+fn check_times(
+    case: &Case,
+    truth: &Truth,
+    model: &Model,
+    (name, funnel): (&str, &Funnel),
+    names: &BTreeMap<i128, String>,
+) {
+    let mut expected: BTreeMap<(String, i32, usize), Vec<i64>> = BTreeMap::new();
+    for ((app, _), events) in &truth.by_user() {
+        let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
+        for (day, step, time) in funnel.times(events, &sessions, &|time| truth.day(time)) {
+            expected.entry((app.clone(), day, step)).or_default().push(time);
+        }
+    }
+    let mut found: BTreeMap<(String, i32, usize), Vec<i128>> = BTreeMap::new();
+    for row in model.rows("funnel_time_rows") {
+        if names[&number(row, "definition")] != name {
+            continue;
+        }
+        let (super::model::Value::List(bins), super::model::Value::List(users)) =
+            (&row["bins"], &row["users"])
+        else {
+            panic!("bins and users are lists")
+        };
+        let key = (
+            text(row, "app"),
+            number(row, "day") as i32,
+            number(row, "step") as usize,
+        );
+        let all = found.entry(key).or_default();
+        for (bin, users) in bins.iter().zip(users) {
+            all.extend((0..*users).map(|_| *bin));
+        }
+    }
+    found.retain(|_, bins| !bins.is_empty());
+    assert!(found.keys().eq(expected.keys()), "{funnel:?}");
+    for (key, times) in &mut expected {
+        let bins = found.get_mut(key).unwrap();
+        times.sort_unstable();
+        bins.sort_unstable();
+        let fits = |(time, bin): (&i64, &i128)| {
+            let end = 1.02f64.powi(*bin as i32);
+            let time = (*time as f64).max(1.0);
+            time <= end * 1.001 && time >= end / 1.021
+        };
+        let all_fit = times.len() == bins.len() && times.iter().zip(bins.iter()).all(fits);
+        assert!(all_fit, "{key:?}: {times:?} {bins:?} {funnel:?}");
     }
 }

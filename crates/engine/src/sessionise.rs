@@ -255,9 +255,9 @@ impl Sessioniser {
                 pieces.insert(at, new);
             }
         }
-        // Everything from here on may be cut elsewhere now.
+        // Everything of its group from the piece before on may be cut elsewhere now.
         let from = at.saturating_sub(1);
-        for piece in pieces[from..].iter_mut().take_while(|piece| piece.group == group) {
+        for piece in pieces[from..].iter_mut().filter(|piece| piece.group == group) {
             piece.dirty = true;
         }
     }

@@ -99,6 +99,21 @@ impl Matching {
         }
         false
     }
+
+    /// Whether the steps that have an event could have one each of other candidates too; if so, they have.
+    fn moves_to(&mut self, candidates: &dyn Fn(usize) -> Vec<usize>) -> bool {
+        let mut moved = Matching {
+            by: vec![None; self.by.len()],
+        };
+        let steps = (0..self.by.len()).filter(|step| self.by[*step].is_some());
+        for step in steps {
+            if !moved.find(step, candidates, &mut Vec::new()) {
+                return false;
+            }
+        }
+        *self = moved;
+        true
+    }
 }
 
 impl Funnel {
@@ -210,6 +225,30 @@ impl Funnel {
             let reached = required.iter().filter(|one| **one < step).count() <= done;
             if self.steps[step].optional && reached {
                 matching.find(step, &candidates, &mut Vec::new());
+            }
+        }
+        // Which event does which step, where several could: the lower step is done as early as it can be.
+        let mut latest: Vec<Option<i64>> = vec![None; self.steps.len()];
+        for step in (0..self.steps.len()).filter(|step| self.steps[*step].optional) {
+            let Some(present) = matching.by[step] else {
+                continue;
+            };
+            latest[step] = Some(window.time(present));
+            let mut earlier: Vec<i64> = candidates(step).iter().map(|place| window.time(*place)).collect();
+            earlier.retain(|time| *time < window.time(present));
+            earlier.dedup();
+            for time in earlier {
+                let mut tried = latest.clone();
+                tried[step] = Some(time);
+                let within = |step: usize| -> Vec<usize> {
+                    let in_time =
+                        |place: &usize| tried[step].is_none_or(|latest| window.time(*place) <= latest);
+                    candidates(step).into_iter().filter(in_time).collect()
+                };
+                if matching.moves_to(&within) {
+                    latest = tried;
+                    break;
+                }
             }
         }
     }

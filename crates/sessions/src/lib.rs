@@ -191,6 +191,9 @@ impl Sessions {
         for session in sessions.iter().rev().filter(|session| is_settled(session)) {
             self.put_if_changed(recent, session, user, context);
             recent.pieces.drain(session.pieces.clone());
+            // It had ceased to exist once, and came to be again: it stays.
+            let key = (session.group, session.start);
+            recent.gone.retain(|gone| *gone != key);
         }
     }
 

@@ -79,18 +79,7 @@ impl Funnel {
         day: &dyn Fn(i64) -> i32,
         reached: &mut Reached,
     ) {
-        let session_of = (0..events.len())
-            .map(|place| {
-                sessions
-                    .iter()
-                    .position(|session| session.events.contains(&place))
-            })
-            .collect();
-        let view = View {
-            funnel: self,
-            events,
-            session_of,
-        };
+        let view = self.view(events, sessions);
         for (start, event) in events.iter().enumerate() {
             let Some(done) = view.follow(start) else { continue };
             let slice = view.slice(start, &done);
@@ -100,6 +89,52 @@ impl Funnel {
                     .or_default()
                     .insert(user);
             }
+        }
+    }
+
+    /// How long each step took one user since the last step done before, by entry day: of the earliest of
+    /// the tries that went furthest.
+    pub fn times(
+        &self,
+        events: &[&Event],
+        sessions: &[Session],
+        day: &dyn Fn(i64) -> i32,
+    ) -> Vec<(i32, usize, i64)> {
+        let view = self.view(events, sessions);
+        let mut furthest: BTreeMap<i32, Try> = BTreeMap::new();
+        let count = |done: &Try| done.iter().flatten().count();
+        for (start, event) in events.iter().enumerate() {
+            let Some(done) = view.follow(start) else { continue };
+            let known = furthest.entry(day(event.time)).or_insert_with(|| done.clone());
+            if count(&done) > count(known) {
+                *known = done;
+            }
+        }
+        let mut times = Vec::new();
+        for (day, done) in furthest {
+            let mut before = None;
+            for (step, place) in done.iter().enumerate() {
+                if let (Some(place), Some(before)) = (place, before) {
+                    times.push((day, step + 1, view.time(*place) - view.time(before)));
+                }
+                before = place.or(before);
+            }
+        }
+        times
+    }
+
+    fn view<'v>(&'v self, events: &'v [&'v Event], sessions: &[Session]) -> View<'v> {
+        let session_of = (0..events.len())
+            .map(|place| {
+                sessions
+                    .iter()
+                    .position(|session| session.events.contains(&place))
+            })
+            .collect();
+        View {
+            funnel: self,
+            events,
+            session_of,
         }
     }
 }
@@ -216,7 +251,14 @@ impl View<'_> {
         count: &dyn Fn(&Try) -> (usize, usize),
     ) {
         if step >= done.len() {
-            if count(&done) > count(best) {
+            // In the funnel's favour: more steps, and of as many the earlier ones.
+            let times = |done: &Try| -> Vec<i64> {
+                done.iter()
+                    .map(|by| by.map_or(i64::MAX, |place| self.time(place)))
+                    .collect()
+            };
+            let (this, known) = (count(&done), count(best));
+            if this > known || this == known && times(&done) < times(best) {
                 *best = done;
             }
             return;

@@ -135,6 +135,16 @@ impl Truth {
         (local.date() - jiff::civil::date(1970, 1, 1)).get_days()
     }
 
+    /// The instant at which the local hour of an instant began.
+    pub fn hour(&self, time: i64) -> i64 {
+        let at = Timestamp::from_millisecond(time).unwrap_or(Timestamp::UNIX_EPOCH);
+        let local = self.zone.to_datetime(at);
+        let into = i64::from(local.minute()) * 60_000
+            + i64::from(local.second()) * 1000
+            + i64::from(local.millisecond());
+        time - into
+    }
+
     /// How often each event happened, and who did it.
     pub fn event_counts(&self) -> BTreeMap<CountKey, (u64, BTreeSet<u64>)> {
         let mut counts: BTreeMap<CountKey, (u64, BTreeSet<u64>)> = BTreeMap::new();

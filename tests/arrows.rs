@@ -3,13 +3,14 @@
 use std::path::Path;
 
 /// Each crate with all the crates of the workspace that it may name.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("event", &[]),
     ("engine", &["event"]),
     ("counts", &["event", "engine"]),
     ("uniques", &["event", "engine"]),
     ("sessions", &["event", "engine"]),
     ("funnels", &["event", "engine"]),
+    ("alerts", &["event", "engine"]),
     ("kafka", &["event", "engine"]),
     ("clickhouse", &["event", "engine"]),
     ("snapshots", &["event", "engine"]),
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "uniques",
             "sessions",
             "funnels",
+            "alerts",
             "kafka",
             "clickhouse",
             "snapshots",

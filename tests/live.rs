@@ -1,6 +1,7 @@
 //! Against a real Kafka and the real ClickHouse engine. Each test starts what it needs on free ports
 //! and takes it down; one that cannot start its server fails.
 
+mod alerts;
 mod clickhouse;
 mod command_line;
 mod faults;

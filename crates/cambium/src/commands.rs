@@ -1,5 +1,6 @@
 //! The commands of the command line, a file each.
 
+pub mod alerts;
 pub mod check;
 pub mod clickhouse;
 pub mod demo;

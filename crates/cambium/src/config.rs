@@ -17,6 +17,12 @@ use sections::{Sections, nearest};
 #[derive(Debug)]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    pub fn new(text: String) -> ConfigError {
+        ConfigError(text)
+    }
+}
+
 impl std::error::Error for ConfigError {}
 
 impl std::fmt::Display for ConfigError {

@@ -5,6 +5,7 @@
 
 pub mod funnel;
 mod product;
+pub mod series;
 pub mod sessions;
 mod summary;
 pub mod truth;

@@ -1,0 +1,275 @@
+//! Detectors that measure how far a number may lie from its season: any number, counts, shares.
+
+use statrs::distribution::{ContinuousCDF, DiscreteCDF, NegativeBinomial, Normal, Poisson};
+
+use crate::baseline::Baseline;
+use crate::spread::Spread;
+use crate::{Direction, Judgement, Kind, Options, Point, Value};
+
+const WEEK_MS: f64 = 7.0 * 86_400_000.0;
+/// Where nothing came so far, now and then something may.
+const RAREST: f64 = 0.25;
+/// Above it the negative binomial distribution is as good as normal.
+const LARGE_COUNT: f64 = 1e6;
+
+/// The share of evaluations that may be false alarms.
+fn tail(false_alarms_a_week: f64, step_ms: i64) -> f64 {
+    (false_alarms_a_week * step_ms as f64 / WEEK_MS).clamp(1e-12, 0.2)
+}
+
+/// How many standard deviations leave such a share outside, on one side.
+fn quantile(tail: f64) -> f64 {
+    Normal::standard().inverse_cdf(1.0 - tail)
+}
+
+/// What is watched on both sides is divided between them.
+fn sides(direction: Direction) -> f64 {
+    if direction == Direction::Both { 2.0 } else { 1.0 }
+}
+
+/// Any number, and counts. Score: of robust-z and season, the miss in standard deviations, below 0 beneath
+/// what is expected; of count, −log10 of the share of points that lie as far out.
+pub struct Seasonal {
+    baseline: Baseline,
+    spread: Spread,
+    kind: Kind,
+    z: f64,
+    false_alarms: f64,
+    direction: Direction,
+}
+
+impl Seasonal {
+    pub fn new(options: &Options) -> Seasonal {
+        Seasonal {
+            baseline: Baseline::new(options.season_ms, true),
+            spread: Spread::new(),
+            kind: options.kind,
+            z: options.get("z"),
+            false_alarms: options.get("false_alarms"),
+            direction: options.direction,
+        }
+    }
+
+    pub fn judge(&mut self, point: Point) -> Judgement {
+        let value = point.value.and_then(Value::number);
+        let expected = self.baseline.expected(point.at_ms);
+        let step = self.baseline.history.step_ms();
+        let mut judgement = Judgement {
+            value,
+            expected: expected.map(|expected| expected.value),
+            ..Judgement::default()
+        };
+        if let (Some(expected), Some(step)) = (expected, step) {
+            self.limits(&mut judgement, expected.value, step);
+        }
+        judgement.breaches =
+            value.is_some_and(|value| self.direction.breaches(value, judgement.low, judgement.high));
+        if let (Some(value), Some(expected)) = (value, expected) {
+            self.spread
+                .push(expected.value, value - expected.value, expected.from);
+        }
+        self.baseline.push(point.at_ms, point.value, expected);
+        judgement
+    }
+
+    fn limits(&self, judgement: &mut Judgement, expected: f64, step_ms: i64) {
+        let tail = tail(self.false_alarms, step_ms) / sides(self.direction);
+        let Some((sigma, tails)) = self.spread.of(expected) else {
+            return;
+        };
+        if self.kind == Kind::Count {
+            // Tails that are heavier than normal ones are as if the counts were more dispersed.
+            let dispersion = (sigma * tails).powi(2) / expected.max(RAREST);
+            let counts = Counts::new(expected.max(RAREST), dispersion.max(1.0));
+            judgement.low = Some(counts.low(tail));
+            judgement.high = Some(counts.high(tail));
+            judgement.score = judgement
+                .value
+                .map(|value| -counts.tail(value).max(1e-300).log10());
+            return;
+        }
+        let reach = match self.kind {
+            Kind::RobustZ => self.z,
+            _ => quantile(tail) * tails,
+        };
+        judgement.low = Some(expected - reach * sigma);
+        judgement.high = Some(expected + reach * sigma);
+        judgement.score = judgement
+            .value
+            .filter(|_| sigma > 0.0)
+            .map(|value| (value - expected) / sigma);
+    }
+}
+
+/// Counts with a mean, and a variance that is so many times it: Poisson at 1, negative binomial beyond.
+enum Counts {
+    None,
+    Poisson(Poisson),
+    Dispersed(NegativeBinomial),
+    Normal { mean: f64, sigma: f64 },
+}
+
+impl Counts {
+    fn new(mean: f64, dispersion: f64) -> Counts {
+        if mean <= 0.0 {
+            return Counts::None;
+        }
+        let normal = Counts::Normal {
+            mean,
+            sigma: (mean * dispersion).sqrt(),
+        };
+        if mean > LARGE_COUNT {
+            return normal;
+        }
+        if dispersion < 1.01 {
+            return Poisson::new(mean).map_or(normal, Counts::Poisson);
+        }
+        // Mean r (1 − p) / p, variance mean / p.
+        let (r, p) = (mean / (dispersion - 1.0), 1.0 / dispersion);
+        NegativeBinomial::new(r, p).map_or(normal, Counts::Dispersed)
+    }
+
+    /// The share at or below a count.
+    fn below(&self, count: f64) -> f64 {
+        if count < 0.0 {
+            return 0.0;
+        }
+        match self {
+            Counts::None => 1.0,
+            Counts::Poisson(poisson) => poisson.cdf(count as u64),
+            Counts::Dispersed(dispersed) => dispersed.cdf(count as u64),
+            Counts::Normal { mean, sigma } => Normal::standard().cdf((count - mean) / sigma),
+        }
+    }
+
+    /// The share at or above a count.
+    fn above(&self, count: f64) -> f64 {
+        if count <= 0.0 {
+            return 1.0;
+        }
+        let before = (count.ceil() - 1.0) as u64;
+        match self {
+            Counts::None => 0.0,
+            Counts::Poisson(poisson) => poisson.sf(before),
+            Counts::Dispersed(dispersed) => dispersed.sf(before),
+            Counts::Normal { mean, sigma } => Normal::standard().cdf((mean - count) / sigma),
+        }
+    }
+
+    /// The share that lies as far out, on the side where the count lies.
+    fn tail(&self, count: f64) -> f64 {
+        self.below(count).min(self.above(count))
+    }
+
+    /// The smallest count that is not too few: fewer come with less than the share.
+    fn low(&self, tail: f64) -> f64 {
+        first(|count| self.below(count) >= tail)
+    }
+
+    /// The largest count that is not too many.
+    fn high(&self, tail: f64) -> f64 {
+        first(|count| self.above(count + 1.0) < tail)
+    }
+}
+
+/// The first whole number from 0 on for which it holds; it holds for all behind.
+fn first(holds: impl Fn(f64) -> bool) -> f64 {
+    let mut end = 1.0;
+    while !holds(end) && end < 1e15 {
+        end *= 2.0;
+    }
+    let (mut from, mut to) = (0.0, end);
+    while from < to {
+        let middle = ((from + to) / 2.0f64).floor();
+        if holds(middle) {
+            to = middle;
+        } else {
+            from = middle + 1.0;
+        }
+    }
+    to
+}
+
+/// Shares. Score: the difference of the proportions in standard deviations.
+pub struct Rate {
+    baseline: Baseline,
+    spread: Spread,
+    false_alarms: f64,
+    direction: Direction,
+}
+
+impl Rate {
+    pub fn new(options: &Options) -> Rate {
+        Rate {
+            baseline: Baseline::new(options.season_ms, false),
+            spread: Spread::new(),
+            false_alarms: options.get("false_alarms"),
+            direction: options.direction,
+        }
+    }
+
+    pub fn judge(&mut self, point: Point) -> Judgement {
+        let share = point.value.and_then(Value::number);
+        let denominator = match point.value {
+            Some(Value::Share(_, denominator)) => denominator,
+            _ => 0.0,
+        };
+        let expected = self.baseline.expected(point.at_ms);
+        let mut judgement = Judgement {
+            value: share,
+            expected: expected.map(|expected| expected.value),
+            ..Judgement::default()
+        };
+        if let (Some(share), Some(expected)) = (share, expected)
+            && denominator > 0.0
+        {
+            // Pooled, and never quite 0 or 1: a proportion of few says little (Agresti and Coull's two).
+            let pooled = (share * denominator + expected.value * expected.weight + 2.0)
+                / (denominator + expected.weight + 4.0);
+            let error =
+                (pooled * (1.0 - pooled) * (1.0 / denominator + 1.0 / expected.weight.max(1.0))).sqrt();
+            let z = (share - expected.value) / error;
+            if let (Some((sigma, tails)), Some(step)) = (self.spread.of(1.0), self.baseline.history.step_ms())
+            {
+                let tail = tail(self.false_alarms, step) / sides(self.direction);
+                let reach = quantile(tail) * (sigma * tails).max(1.0) * error;
+                // Half a success either way: what is counted comes in whole ones.
+                let whole = 0.5 / denominator;
+                judgement.low = Some((expected.value - reach - whole).max(0.0));
+                judgement.high = Some((expected.value + reach + whole).min(1.0));
+                judgement.score = Some(z / sigma.max(1.0));
+                judgement.breaches = self.direction.breaches(share, judgement.low, judgement.high);
+            }
+            self.spread.push(1.0, z, expected.from);
+        }
+        self.baseline.push(point.at_ms, point.value, expected);
+        judgement
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_counts_leave_the_share_outside() {
+        for (mean, dispersion) in [(0.5, 1.0), (12.0, 1.0), (200.0, 1.0), (200.0, 3.0), (5e6, 2.0)] {
+            let counts = Counts::new(mean, dispersion);
+            let (low, high) = (counts.low(1e-3), counts.high(1e-3));
+            assert!(
+                counts.below(low - 1.0) < 1e-3 && counts.below(low) >= 1e-3,
+                "{mean}: {low}"
+            );
+            assert!(
+                counts.above(high + 1.0) < 1e-3 && counts.above(high) >= 1e-3,
+                "{mean}: {high}"
+            );
+        }
+        assert_eq!(Counts::new(0.0, 1.0).low(1e-3), 0.0);
+    }
+
+    #[test]
+    fn a_quantile_is_that_of_the_normal_distribution() {
+        assert!((quantile(0.001) - 3.0902).abs() < 1e-3);
+    }
+}

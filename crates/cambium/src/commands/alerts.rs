@@ -1,0 +1,26 @@
+//! `cambium alerts`: rules and detectors.
+
+pub mod simulate;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Try detectors on a series.
+///
+/// Example: cambium alerts simulate --csv orders.csv --detector count --output -
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Simulate(simulate::Arguments),
+}
+
+pub fn run(arguments: Arguments) -> Result<()> {
+    match arguments.command {
+        Command::Simulate(arguments) => simulate::run(arguments),
+    }
+}

@@ -31,11 +31,12 @@ impl Cusum {
 
     pub fn judge(&mut self, point: Point) -> Judgement {
         let value = point.value.and_then(Value::number);
-        // What was just now follows every leak; a daily curve is one leak after the other to it.
+        // Misses add up, so that nothing but the season will do: against what was just now a daily curve is one
+        // leak after the other, and against the days before a weekend is.
         let expected = self
             .baseline
             .expected(point.at_ms)
-            .filter(|expected| expected.from > From::Recent);
+            .filter(|expected| expected.from == From::Seasons);
         let mut judgement = Judgement {
             value,
             expected: expected.map(|expected| expected.value),

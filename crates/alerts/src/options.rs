@@ -74,7 +74,7 @@ const KEYS: [(Kind, Keys); 8] = [
     (Kind::Season, &[("false_alarms", Some(0.1))]),
     (Kind::Count, &[("false_alarms", Some(0.1))]),
     (Kind::Rate, &[("false_alarms", Some(0.1))]),
-    (Kind::RobustZ, &[("z", Some(5.0))]),
+    (Kind::RobustZ, &[("z", Some(4.0))]),
     (Kind::Cusum, &[("slack", Some(0.5)), ("limit", Some(12.0))]),
     (Kind::Silence, &[("false_alarms", Some(0.01))]),
 ];

@@ -24,7 +24,7 @@ use crate::config::ConfigError;
 ///   season     false_alarms=0.1 a week
 ///   count      false_alarms=0.1 a week
 ///   rate       false_alarms=0.1 a week
-///   robust-z   z=5
+///   robust-z   z=4
 ///   cusum      slack=0.5, limit=12, in standard deviations
 ///   silence    false_alarms=0.01 a week
 ///

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Each crate with all the crates of the workspace that it may name.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("event", &[]),
     ("engine", &["event"]),
     ("counts", &["event", "engine"]),
@@ -11,6 +11,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sessions", &["event", "engine"]),
     ("funnels", &["event", "engine"]),
     ("alerts", &["event", "engine"]),
+    ("notify", &["engine", "alerts"]),
     ("kafka", &["event", "engine"]),
     ("clickhouse", &["event", "engine"]),
     ("snapshots", &["event", "engine"]),
@@ -26,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "sessions",
             "funnels",
             "alerts",
+            "notify",
             "kafka",
             "clickhouse",
             "snapshots",

@@ -1,5 +1,6 @@
 //! `cambium.toml`: what is counted, and where everything is.
 
+mod channels;
 mod definitions;
 mod sections;
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use cambium_clickhouse::Keep;
 use cambium_engine::{HashKey, Setup};
 use cambium_event::{self as event, EVENT_SCHEMA, SchemaText};
+use cambium_notify::Channel;
 
 pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
@@ -41,6 +43,7 @@ pub struct Config {
     pub users: Users,
     pub http: Http,
     keep: sections::Keep,
+    channels: Vec<channels::Written>,
     pub setup: Setup,
     /// Where the file lies: paths in it are relative to it.
     directory: PathBuf,
@@ -62,6 +65,17 @@ impl Config {
     pub fn parse(text: &str, directory: PathBuf) -> Result<Config> {
         let mut table: toml::Table = text.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         let sections = Sections::take(&mut table)?;
+        let mut names = std::collections::BTreeSet::new();
+        for channel in &sections.channel {
+            channel
+                .check()
+                .with_context(|| format!("[[channel]] {}", channel.name))?;
+            anyhow::ensure!(
+                names.insert(&channel.name),
+                "[[channel]] '{}' is there twice",
+                channel.name
+            );
+        }
         let setup = definitions::setup(&sections, &mut table)?;
         for source in &sections.source {
             source
@@ -84,9 +98,22 @@ impl Config {
             users: sections.users,
             http: sections.http,
             keep: sections.keep,
+            channels: sections.channel,
             setup,
             directory,
         })
+    }
+
+    /// A channel by its name, with its secrets.
+    pub fn channel(&self, name: &str) -> Result<Channel> {
+        let Some(written) = self.channels.iter().find(|channel| channel.name == name) else {
+            let names = self.channels.iter().map(|channel| channel.name.as_str());
+            let text = format!("there is no [[channel]] '{name}'{}", nearest(name, names));
+            return Err(ConfigError(text).into());
+        };
+        written
+            .open(&self.directory)
+            .with_context(|| format!("[[channel]] {name}"))
     }
 
     /// How long ClickHouse holds rows.

@@ -69,7 +69,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Run(arguments) => commands::run::run(arguments).await,
             Command::Replay(arguments) => commands::replay::run(arguments).await,
             Command::Query(arguments) => commands::query::run(arguments).await,
-            Command::Alerts(arguments) => commands::alerts::run(arguments),
+            Command::Alerts(arguments) => commands::alerts::run(arguments).await,
             Command::Check(arguments) => commands::check::run(arguments).await,
             Command::Rekey(arguments) => commands::rekey::run(arguments).await,
             Command::Generate(arguments) => commands::generate::run(arguments).await,

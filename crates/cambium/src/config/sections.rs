@@ -6,6 +6,8 @@ use anyhow::{Result, anyhow, bail};
 use cambium_engine::{DAY_MS, Duration, MINUTE_MS, RejectedPayload, TimeRules, WeekStart, duration_ms};
 use cambium_event::Fields;
 use serde::Deserialize;
+
+use super::channels::Written as Channel;
 use serde::de::DeserializeOwned;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -242,6 +244,7 @@ pub struct Sections {
     pub rejected: Rejected,
     pub events_table: EventsTable,
     pub keep: Keep,
+    pub channel: Vec<Channel>,
     /// The first values of a `by` field that are kept, on each partition.
     pub max_values: usize,
     pub time: Time,
@@ -250,7 +253,7 @@ pub struct Sections {
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "kafka",
         "source",
         "clickhouse",
@@ -260,6 +263,7 @@ impl Sections {
         "rejected",
         "events_table",
         "keep",
+        "channel",
         "max_values",
         "time",
         "drop",
@@ -278,6 +282,7 @@ impl Sections {
             rejected: section(table, "rejected")?,
             events_table: section(table, "events_table")?,
             keep: section(table, "keep")?,
+            channel: section(table, "channel")?,
             max_values: max_values(table)?,
             time: section(table, "time")?,
             drop: section(table, "drop")?,

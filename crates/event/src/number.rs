@@ -56,7 +56,10 @@ impl<'a> Number<'a> {
     /// millisecond are cut off. None where that lies far outside of any calendar.
     pub fn to_ms(&self, unit_digits: u32) -> Option<i64> {
         match self {
-            Number::Int(int) => decimal_to_ms(&int.to_string(), unit_digits),
+            Number::Int(int) => match unit_digits.checked_sub(3) {
+                Some(finer) => Some(int.div_euclid(10i64.checked_pow(finer)?)),
+                None => int.checked_mul(10i64.checked_pow(3 - unit_digits)?),
+            },
             Number::Float(float) => decimal_to_ms(&float.to_string(), unit_digits),
             Number::Text(text) => decimal_to_ms(text, unit_digits),
         }

@@ -9,10 +9,12 @@ impl<'a> Cursor<'a> {
         Cursor { bytes }
     }
 
+    #[inline]
     pub fn left(&self) -> usize {
         self.bytes.len()
     }
 
+    #[inline]
     pub fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self
             .bytes
@@ -22,13 +24,25 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let taken = self.take(N)?;
         taken.try_into().map_err(|_| "it ends too early".to_owned())
     }
 
     /// A zigzag integer of at most ten bytes.
+    #[inline]
     pub fn varint(&mut self) -> Result<i64, String> {
+        // Lengths and branches are one byte most often.
+        if let [byte @ 0..=0x7f, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            let value = i64::from(*byte);
+            return Ok((value >> 1) ^ -(value & 1));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<i64, String> {
         let mut value: u64 = 0;
         for (index, byte) in self.bytes.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -48,17 +62,20 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], String> {
         let length = self.varint()?;
         let length = usize::try_from(length).map_err(|_| format!("a length of {length}"))?;
         self.take(length)
     }
 
+    #[inline]
     pub fn text(&mut self) -> Result<&'a str, String> {
         std::str::from_utf8(self.bytes()?).map_err(|_| "text that is not UTF-8".to_owned())
     }
 
     /// The number of a branch or symbol, of so many.
+    #[inline]
     pub fn index(&mut self, of: usize) -> Result<usize, String> {
         let index = self.varint()?;
         usize::try_from(index)

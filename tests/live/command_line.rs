@@ -23,6 +23,12 @@ fn a_wrong_configuration_says_what_and_where() {
         "^",
     );
     refuses("[[funnel]]\nname = \"f\"\nsteps = [\"a\"]", "within");
+    refuses(
+        "[[source]]\ntopic = \"t\"\nformat = \"avro-confluent\"",
+        "needs registry",
+    );
+    refuses("[[channel]]\nname = \"c\"\nkind = \"slack\"", "url");
+    refuses("[keep]\nsessions = \"soon\"", "forever");
     refuses("[[unique]]\nevent = \"x\"", "needs a name");
     refuses("[[unique]]\nname = \"x\"\nby = [\"event\"]", "no dimension");
     refuses("[[drop]]\nwhere = \"is_bot = true\"", "is_bot = true\n");

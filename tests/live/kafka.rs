@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use apache_avro::types::Value;
 use cambium_kafka::{LocalKafka, Producer, Secure, create_topic};
 
 use super::{Process, client, engine, number, program};
@@ -66,7 +67,7 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
     let kafka = LocalKafka::start_with(Some(&secure)).unwrap();
     let engine = engine(&directory.path().join("clickhouse"));
     let client = client(engine.url());
-    for topic in ["plain", "other"] {
+    for topic in ["plain", "other", "avro"] {
         create_topic(&kafka.brokers(), &BTreeMap::new(), topic, 2)
             .await
             .unwrap();
@@ -120,6 +121,22 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
             .unwrap();
         producer.flush(Duration::from_secs(30)).unwrap();
     }
+    // Avro with a schema of the user's own, in a file.
+    let schema = r#"{"type":"record","name":"Hit","fields":[{"name":"uid","type":"long"},{"name":"event","type":"string"},
+        {"name":"ts","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
+    std::fs::write(directory.path().join("hit.avsc"), schema).unwrap();
+    let parsed = apache_avro::Schema::parse_str(schema).unwrap();
+    let producer = Producer::new(&kafka.secure_brokers(), &settings("zstd")).unwrap();
+    for user in 0..30 {
+        let record = Value::Record(vec![
+            ("uid".into(), Value::Long(user)),
+            ("event".into(), Value::String("hit".into())),
+            ("ts".into(), Value::TimestampMicros(TIME * 1000)),
+        ]);
+        let datum = apache_avro::to_avro_datum(&parsed, record).unwrap();
+        producer.send_raw("avro", Some(b"k"), &datum, Some(TIME)).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
     let text = format!(
         r#"
         [kafka]
@@ -127,6 +144,11 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
         settings = {{ "security.protocol" = "SASL_SSL", "sasl.mechanism" = "PLAIN", "sasl.username" = "alice", "sasl.password" = "wonderland", "ssl.ca.location" = "{}" }}
         [[source]]
         topic = "plain"
+        [[source]]
+        topic = "avro"
+        format = "avro"
+        schema = "hit.avsc"
+        fields = {{ app = {{ value = "c" }}, user_id = "uid", timestamp = "ts" }}
         [[source]]
         topic = "other"
         [source.fields]
@@ -157,7 +179,7 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
     while number(&client, "SELECT sum(offset) FROM progress")
         .await
         .unwrap_or(0)
-        < 1010
+        < 1040
     {
         assert!(
             started.elapsed() < Duration::from_secs(60),
@@ -179,7 +201,7 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
             ["gzip", "lz4", "none", "snappy", "zstd"].map(|one| format!("{app}\t{one}\t{count}\n"))
         })
         .collect();
-    assert_eq!(String::from_utf8(counts).unwrap(), expected);
+    assert_eq!(String::from_utf8(counts).unwrap(), expected + "c\thit\t30\n");
     assert_eq!(
         number(&client, "SELECT sum(duplicate) FROM records")
             .await

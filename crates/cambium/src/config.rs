@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cambium_clickhouse::Keep;
 use cambium_engine::{HashKey, Setup};
-use cambium_event::{self as event, EVENT_SCHEMA, SchemaText};
+use cambium_event::{self as event, Decoders, EVENT_SCHEMA, Plan, SchemaText, Schemas};
 use cambium_notify::Channel;
 
 pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
@@ -142,6 +142,10 @@ impl Config {
                 references: Vec::new(),
             }),
         };
+        // A schema that cannot be used is said before anything is read.
+        let plan = Plan::new(&source.fields, &[]);
+        Decoders::new(plan, format.clone(), &Schemas::new())
+            .map_err(|error| ConfigError(format!("[[source]] {}: {error}", source.topic)))?;
         Ok(Setup {
             fields: source.fields.clone(),
             format,

@@ -37,6 +37,7 @@ pub struct Arguments {
 const TOPIC: &str = "cambium-demo";
 const PARTITIONS: i32 = 2;
 const EVENTS_PER_SECOND: f64 = 200.0;
+const HEAD_START_MS: i64 = 60_000;
 
 /// The broker, for as long as the demo lasts.
 enum Broker {
@@ -181,7 +182,8 @@ fn now_ms() -> i64 {
 /// The product's events, each at its time.
 fn publish(brokers: &str, stop: &AtomicBool) -> Result<()> {
     let producer = Producer::new(brokers, &Default::default())?;
-    let start_ms = now_ms();
+    // The shop opened a while ago, so that there is something to see at once.
+    let start_ms = now_ms() - HEAD_START_MS;
     let settings = Settings {
         seed: start_ms as u64,
         start_ms,

@@ -82,3 +82,41 @@ fn the_demo_shows_numbers_that_are_read_by_sql() {
     assert!(events.trim().parse::<u64>().unwrap() > 100, "{said}");
     assert!(said.contains("checkout"), "{said}");
 }
+
+/// A manager ends all processes of a group at once: the engine stays until its parent has written all.
+#[test]
+fn a_group_that_is_ended_ends_in_order() {
+    use std::os::unix::process::CommandExt;
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(super::program());
+    command
+        .arg("demo")
+        .current_dir(directory.path())
+        .env("CAMBIUM_LOG", "warn");
+    let mut demo = command
+        .process_group(0)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    let group = format!("-{}", demo.id());
+    let ended = std::process::Command::new("kill")
+        .args(["-TERM", "--", &group])
+        .status()
+        .unwrap();
+    assert!(ended.success());
+    let begun = std::time::Instant::now();
+    let status = loop {
+        match demo.try_wait().unwrap() {
+            Some(status) => break status,
+            None if begun.elapsed().as_secs() > 60 => {
+                let _ = std::process::Command::new("kill")
+                    .args(["-KILL", "--", &group])
+                    .status();
+                panic!("the demo did not end");
+            }
+            None => std::thread::sleep(std::time::Duration::from_millis(100)),
+        }
+    };
+    assert!(status.success(), "{status}");
+}

@@ -1,6 +1,7 @@
 //! The ClickHouse of a command: the user's own, or the embedded engine on the data directory.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,28 @@ use crate::config::Config;
 pub struct Warehouse {
     pub client: Client,
     /// Ends with this.
-    _engine: Option<Child>,
+    _engine: Option<Arc<Mutex<Child>>>,
+}
+
+/// Between two looks at the engine.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Without its engine a process would wait for ever: it ends, and goes on from its snapshot when it is
+/// started again.
+fn watch(engine: Child) -> Arc<Mutex<Child>> {
+    let engine = Arc::new(Mutex::new(engine));
+    let watched = Arc::downgrade(&engine);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(LOOK_EVERY);
+            let Some(engine) = watched.upgrade() else { return };
+            if engine.lock().is_ok_and(|mut engine| engine.has_ended()) {
+                tracing::error!("the embedded ClickHouse engine ended by itself; start again to go on");
+                std::process::exit(1);
+            }
+        }
+    });
+    engine
 }
 
 impl Warehouse {
@@ -32,7 +54,7 @@ impl Warehouse {
             .on_cluster(clickhouse.cluster.as_deref());
         Ok(Warehouse {
             client,
-            _engine: engine,
+            _engine: engine.map(watch),
         })
     }
 

@@ -54,7 +54,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     });
     let shutdown = async move {
         if watches {
-            // The terminal's Ctrl-C reaches this process too; its parent decides when it ends.
+            // A terminal's Ctrl-C, and a manager that ends a whole group, reach this process too. Its parent
+            // decides when it ends: it has rows to write first.
             let _ = until_closed.await;
         } else {
             super::interrupted().await;
@@ -62,7 +63,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     #[cfg(unix)]
     if watches {
-        let _ = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+        use tokio::signal::unix::{SignalKind, signal};
+        for kind in [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ] {
+            // From here on it no longer ends the process.
+            let _taken = signal(kind).context("signals cannot be taken")?;
+        }
     }
     serve(
         options,

@@ -55,6 +55,11 @@ impl Child {
         &self.url
     }
 
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }

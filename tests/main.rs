@@ -3,3 +3,4 @@
 mod arrows;
 mod live;
 mod replay;
+mod watches;

@@ -1,10 +1,11 @@
 //! What a point should be: the middle of what was at the same time of the seasons before. A series younger
-//! than its season falls back on the days before, and then on what was just now.
+//! than its season falls back on the days before, and then on what was just now. Holidays compare with
+//! holidays, or with weekends while there were none; other days with other days.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::Value;
 use crate::history::{DAY_MS, History, SEASONS, median};
+use crate::{Direction, Options, Value};
 
 /// What is expected of a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,14 +13,18 @@ pub struct Expected {
     pub value: f64,
     /// Of shares: all of the denominators that it rests on.
     pub weight: f64,
-    pub from: From,
+    pub from: Basis,
 }
 
 /// What an expectation rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum From {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Basis {
+    /// The last points: the series is younger than two days.
     Recent,
+    /// The same time of the days before: it is younger than two seasons.
     Days,
+    /// The same time of the seasons before.
     Seasons,
 }
 
@@ -29,15 +34,24 @@ const NEIGHBOURS_MS: i64 = 5 * 60_000;
 const LEAST_RECENT: usize = 20;
 const RECENT: usize = 60;
 
+#[derive(Clone)]
 pub struct Baseline {
     pub history: History,
     season_ms: i64,
     /// Growth: how the last day compares with what was expected of it.
     level: Option<Level>,
+    direction: Direction,
+    /// Days since 1970, as the series' times count them.
+    holidays: BTreeSet<i64>,
+    /// What is expected of a point and of the next, while nothing new is known: looks come many a point.
+    between: Option<(i64, Option<Expected>, Option<Expected>)>,
 }
 
+#[derive(Clone)]
 struct Level {
     ratios: VecDeque<(i64, f64)>,
+    /// What the ratios are against.
+    from: Option<Basis>,
     factor: f64,
     since: usize,
 }
@@ -50,33 +64,101 @@ const LEVEL_EVERY: usize = 10;
 
 impl Baseline {
     /// `follows_growth`: the last day's level moves the expectation. Not where slow change is looked for.
-    pub fn new(season_ms: i64, follows_growth: bool) -> Baseline {
+    pub fn new(options: &Options, follows_growth: bool) -> Baseline {
+        let season_ms = options.season_ms;
         Baseline {
             history: History::new(season_ms.max(DAY_MS) * SEASONS + DAY_MS),
             season_ms,
             level: follows_growth.then(|| Level {
                 ratios: VecDeque::new(),
+                from: None,
                 factor: 1.0,
                 since: 0,
             }),
+            direction: options.direction,
+            holidays: options.holidays.clone(),
+            between: None,
         }
     }
 
+    pub fn is_holiday(&self, at_ms: i64) -> bool {
+        self.holidays.contains(&at_ms.div_euclid(DAY_MS))
+    }
+
+    /// What is expected of a window that begins between two points of the series: between what is expected of
+    /// the two.
+    pub fn expected_between(&mut self, at_ms: i64, step_ms: i64) -> Option<Expected> {
+        let before = at_ms.div_euclid(step_ms) * step_ms;
+        let (_, first, second) = match self.between {
+            Some(known) if known.0 == before => known,
+            _ => {
+                let found = (before, self.expected(before), self.expected(before + step_ms));
+                *self.between.insert(found)
+            }
+        };
+        let (first, Some(second)) = (first?, second) else {
+            return first;
+        };
+        let share = (at_ms - before) as f64 / step_ms as f64;
+        Some(Expected {
+            value: first.value + (second.value - first.value) * share,
+            weight: first.weight.min(second.weight),
+            from: first.from.min(second.from),
+        })
+    }
+
+    /// The days before, and the one season that there is: a weekend's Saturday is no weekday, so that what is
+    /// watched for drops goes by the lower of the two.
+    fn of_days(&self, mut days: Vec<(f64, f64)>, season: Option<(f64, f64)>) -> Expected {
+        let Some(season) = season else {
+            return self.middle(days, Basis::Days);
+        };
+        if self.direction == Direction::Both {
+            days.push(season);
+            return self.middle(days, Basis::Days);
+        }
+        let (of_days, of_season) = (
+            self.middle(days, Basis::Days),
+            self.middle(vec![season], Basis::Days),
+        );
+        let days_are_lower = of_days.value < of_season.value;
+        if days_are_lower == (self.direction == Direction::Drop) {
+            of_days
+        } else {
+            of_season
+        }
+    }
+
+    /// On a holiday: the same time of the holidays before, or of the weekends while there was none.
+    fn of_holidays(&self, at_ms: i64) -> Option<Expected> {
+        let days = (1..=LOOK_BACK_DAYS).map(|days| at_ms - days * DAY_MS);
+        let (holidays, others): (Vec<i64>, Vec<i64>) = days.partition(|then| self.is_holiday(*then));
+        let mut found = self.around(holidays.into_iter());
+        if found.is_empty() {
+            found = self.around(others.into_iter().filter(|then| is_weekend(*then)));
+        }
+        (!found.is_empty()).then(|| self.middle(found, Basis::Days))
+    }
+
     pub fn expected(&self, at_ms: i64) -> Option<Expected> {
+        if self.is_holiday(at_ms)
+            && let Some(expected) = self.of_holidays(at_ms)
+        {
+            return Some(expected);
+        }
         let mut seasons = self.references(at_ms, self.season_ms, SEASONS);
         if seasons.len() >= 2 {
-            return Some(self.middle(seasons, From::Seasons));
+            return Some(self.middle(seasons, Basis::Seasons));
         }
         if self.season_ms > DAY_MS {
-            let mut days = self.references(at_ms, DAY_MS, 7);
-            days.append(&mut seasons);
+            let days = self.references(at_ms, DAY_MS, 7);
             if days.len() >= 2 {
-                return Some(self.middle(days, From::Days));
+                return Some(self.of_days(days, seasons.first().copied()));
             }
-            seasons = days;
+            seasons.extend(days);
         }
         if !seasons.is_empty() {
-            return Some(self.middle(seasons, From::Seasons));
+            return Some(self.middle(seasons, Basis::Seasons));
         }
         let step = self.history.step_ms()?;
         let recent: Vec<(f64, f64)> = self
@@ -86,37 +168,63 @@ impl Baseline {
             .take(RECENT)
             .filter_map(|(_, value)| weighed(value))
             .collect();
-        (recent.len() >= LEAST_RECENT).then(|| self.middle(recent, From::Recent))
+        (recent.len() >= LEAST_RECENT).then(|| self.middle(recent, Basis::Recent))
     }
 
-    /// What was so many times a period before, near points taken together.
+    /// What was so many times a period before, on days of the same kind.
     fn references(&self, at_ms: i64, period_ms: i64, count: i64) -> Vec<(f64, f64)> {
+        let kind = self.is_holiday(at_ms);
+        let before = (1..=count).map(|number| at_ms - number * period_ms);
+        self.around(before.filter(|then| self.is_holiday(*then) == kind))
+    }
+
+    /// What was at some instants, near points taken together.
+    fn around(&self, instants: impl Iterator<Item = i64>) -> Vec<(f64, f64)> {
         let step = self.history.step_ms().unwrap_or(NEIGHBOURS_MS);
         let reach = if step < NEIGHBOURS_MS { NEIGHBOURS_MS } else { 0 };
-        let before = (1..=count).filter_map(|number| {
-            let then = at_ms - number * period_ms;
+        let found = instants.filter_map(|then| {
             if reach == 0 {
                 return weighed(self.history.at(then)?);
             }
-            let near: Vec<(f64, f64)> = self
-                .history
-                .between(then - reach, then + reach + 1)
-                .filter_map(|(_, value)| weighed(value))
-                .collect();
-            if near.is_empty() {
-                return None;
+            // Where a day ends a level may step: what is watched for drops goes by the lower side of it.
+            let before = self.pooled(then - reach, then + step);
+            let after = self.pooled(then, then + reach + 1);
+            let both = || self.pooled(then - reach, then + reach + 1);
+            let (Some(first), Some(second)) = (before, after) else {
+                return both();
+            };
+            match self.direction {
+                Direction::Drop if first.0 < second.0 => Some(first),
+                Direction::Rise if first.0 > second.0 => Some(first),
+                Direction::Drop | Direction::Rise => Some(second),
+                Direction::Both => both(),
             }
-            let weight: f64 = near.iter().map(|(_, weight)| weight).sum();
-            let sum: f64 = near.iter().map(|(value, weight)| value * weight).sum();
-            Some((sum / weight, weight))
         });
-        before.collect()
+        found.collect()
     }
 
-    fn middle(&self, references: Vec<(f64, f64)>, from: From) -> Expected {
+    /// The points of a span taken together.
+    fn pooled(&self, from_ms: i64, to_ms: i64) -> Option<(f64, f64)> {
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for (value, of_one) in self
+            .history
+            .between(from_ms, to_ms)
+            .filter_map(|(_, value)| weighed(value))
+        {
+            sum += value * of_one;
+            weight += of_one;
+        }
+        (weight > 0.0).then(|| (sum / weight, weight))
+    }
+
+    fn middle(&self, references: Vec<(f64, f64)>, from: Basis) -> Expected {
         let mut values: Vec<f64> = references.iter().map(|(value, _)| *value).collect();
         let factor = match &self.level {
-            Some(level) if from != From::Recent => level.factor,
+            Some(level) if level.from == Some(from) => match from {
+                // A weekend that was above other days says nothing of the Monday after it.
+                Basis::Days => level.factor.min(1.0),
+                _ => level.factor,
+            },
             _ => 1.0,
         };
         Expected {
@@ -129,14 +237,37 @@ impl Baseline {
     /// Notes a point, and how it compares with what was expected of it.
     pub fn push(&mut self, at_ms: i64, value: Option<Value>, expected: Option<Expected>) {
         self.history.push(at_ms, value);
+        self.between = None;
+        if self.is_holiday(at_ms) {
+            return;
+        }
         let (Some(level), Some(value), Some(expected)) =
             (&mut self.level, value.and_then(Value::number), expected)
         else {
             return;
         };
-        let plain = expected.value / level.factor;
-        if expected.from == From::Recent || plain < LEAST_LEVEL {
+        let applied = if level.from == Some(expected.from) {
+            level.factor
+        } else {
+            1.0
+        };
+        let applied = if expected.from == Basis::Days {
+            applied.min(1.0)
+        } else {
+            applied
+        };
+        let plain = expected.value / applied;
+        if expected.from == Basis::Recent || plain < LEAST_LEVEL {
             return;
+        }
+        // How a day compares with other days says nothing of how it compares with its own kind.
+        if level
+            .from
+            .replace(expected.from)
+            .is_some_and(|before| before != expected.from)
+        {
+            level.ratios.clear();
+            level.factor = 1.0;
         }
         // Of a fine series a few points are enough.
         let apart = DAY_MS / LEVEL_POINTS as i64;
@@ -157,6 +288,14 @@ impl Baseline {
             };
         }
     }
+}
+
+/// As far back as the history of a weekly season reaches.
+const LOOK_BACK_DAYS: i64 = 28;
+
+/// 1970-01-01 was a Thursday.
+fn is_weekend(at_ms: i64) -> bool {
+    matches!((at_ms.div_euclid(DAY_MS) + 3).rem_euclid(7), 5 | 6)
 }
 
 /// A number with the weight 1, a share with that of its denominator.

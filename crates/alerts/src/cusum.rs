@@ -1,10 +1,11 @@
 //! Small misses that add up: a cumulative sum of standardised residuals (E. S. Page, "Continuous Inspection
 //! Schemes", Biometrika 41, 1954). Score: the larger of the two sums.
 
-use crate::baseline::{Baseline, From};
+use crate::baseline::{Baseline, Basis};
 use crate::spread::Spread;
 use crate::{Direction, Judgement, Options, Point, Value};
 
+#[derive(Clone)]
 pub struct Cusum {
     baseline: Baseline,
     spread: Spread,
@@ -19,8 +20,8 @@ impl Cusum {
     pub fn new(options: &Options) -> Cusum {
         Cusum {
             // What follows growth would follow a leak.
-            baseline: Baseline::new(options.season_ms, false),
-            spread: Spread::new(),
+            baseline: Baseline::new(options, false),
+            spread: Spread::new(options.least_misses),
             slack: options.get("slack"),
             limit: options.get("limit"),
             below: 0.0,
@@ -36,7 +37,7 @@ impl Cusum {
         let expected = self
             .baseline
             .expected(point.at_ms)
-            .filter(|expected| expected.from == From::Seasons);
+            .filter(|expected| expected.from == Basis::Seasons);
         let mut judgement = Judgement {
             value,
             expected: expected.map(|expected| expected.value),

@@ -9,6 +9,7 @@ pub const SEASONS: i64 = 4;
 pub const DAY_MS: i64 = 86_400_000;
 
 /// The points of the last seasons, by their times.
+#[derive(Clone)]
 pub struct History {
     points: BTreeMap<i64, Value>,
     keep_ms: i64,

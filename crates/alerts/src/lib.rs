@@ -5,18 +5,28 @@
 //! it measures on its own misses, so that a false alarm is as rare as it was asked to be.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod alert;
 mod baseline;
 mod cusum;
 mod history;
+mod near;
 mod options;
+mod rule;
 mod seasonal;
 mod silence;
 mod simple;
 mod spread;
+mod watch;
+mod young;
 
 use std::collections::VecDeque;
 
+pub use alert::{Alert, Delivery, Evidence, State, Told, Tracker};
+pub use baseline::Basis;
 pub use options::{Direction, Kind, OptionError, Options};
+pub use rule::{Metric, QuietHours, Rule, Severity, holidays};
+pub use silence::Pauses;
+pub use watch::{Look, Series, Settings, Verdict, Watch};
 
 /// One point of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,8 +69,13 @@ pub struct Judgement {
     pub breaches: bool,
     /// Enough of the last evaluations did.
     pub fires: bool,
+    /// How far a point usually lies from what is expected of it: a standard deviation.
+    pub sigma: Option<f64>,
+    /// What the expectation rests on.
+    pub from: Option<Basis>,
 }
 
+#[derive(Clone)]
 enum Method {
     Threshold(simple::Threshold),
     Change(simple::Change),
@@ -71,6 +86,7 @@ enum Method {
 }
 
 /// A detector at work on one series.
+#[derive(Clone)]
 pub struct Detector {
     method: Method,
     /// Fires when so many of the last so many evaluations breach.
@@ -94,6 +110,42 @@ impl Detector {
             method,
             of: options.firing,
             last: VecDeque::new(),
+        }
+    }
+
+    /// Learns from the next point without judging it. Of an older one only the value is taken, of a recent one
+    /// also by how much it was missed.
+    pub fn learn(&mut self, point: Point, is_recent: bool) {
+        match &mut self.method {
+            Method::Threshold(_) => {}
+            Method::Change(method) => method.learn(point),
+            Method::Seasonal(method) => method.learn(point, is_recent),
+            Method::Rate(method) => method.learn(point, is_recent),
+            Method::Cusum(method) => {
+                method.judge(point);
+            }
+            Method::Silence(method) => {
+                method.judge(point);
+            }
+        }
+    }
+
+    /// While an alert is on, what came just before is no measure of what should come.
+    pub fn set_firing(&mut self, is_firing: bool) {
+        if let Method::Seasonal(method) = &mut self.method {
+            method.is_firing = is_firing;
+        }
+    }
+
+    /// Judges a point that is not learned from, such as one that is not complete yet; none: this detector
+    /// judges complete points only.
+    pub fn probe(&mut self, point: Point) -> Option<Judgement> {
+        match &mut self.method {
+            Method::Threshold(method) => Some(method.judge(point)),
+            Method::Change(method) => Some(method.probe(point)),
+            Method::Seasonal(method) => Some(method.probe(point)),
+            Method::Rate(method) => Some(method.probe(point)),
+            Method::Cusum(_) | Method::Silence(_) => None,
         }
     }
 

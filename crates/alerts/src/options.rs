@@ -1,6 +1,6 @@
 //! What a detector is told, with the defaults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const WEEK_MS: i64 = 7 * 86_400_000;
 
@@ -58,6 +58,15 @@ pub struct Options {
     pub season_ms: i64,
     /// So many of the last so many evaluations.
     pub firing: (usize, usize),
+    /// Days that compare with their own kind, counted from 1970 as the series' times count them.
+    pub holidays: BTreeSet<i64>,
+    /// How often a point is looked at before it is complete, the last look included: false alarms are divided
+    /// among the looks.
+    pub looks: f64,
+    /// Points are so near to each other that those just before tell how the next will be.
+    pub is_near: bool,
+    /// So many misses are measured at least before anything is judged by them.
+    pub least_misses: usize,
     keys: BTreeMap<&'static str, f64>,
 }
 
@@ -121,6 +130,10 @@ impl Options {
             },
             season_ms: WEEK_MS,
             firing: (1, 1),
+            holidays: BTreeSet::new(),
+            looks: 1.0,
+            is_near: false,
+            least_misses: 0,
             keys: defaults.collect(),
         }
     }

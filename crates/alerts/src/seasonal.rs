@@ -2,7 +2,8 @@
 
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, NegativeBinomial, Normal, Poisson};
 
-use crate::baseline::Baseline;
+use crate::baseline::{Baseline, Expected};
+use crate::near::Near;
 use crate::spread::Spread;
 use crate::{Direction, Judgement, Kind, Options, Point, Value};
 
@@ -12,9 +13,9 @@ const RAREST: f64 = 0.25;
 /// Above it the negative binomial distribution is as good as normal.
 const LARGE_COUNT: f64 = 1e6;
 
-/// The share of evaluations that may be false alarms.
-fn tail(false_alarms_a_week: f64, step_ms: i64) -> f64 {
-    (false_alarms_a_week * step_ms as f64 / WEEK_MS).clamp(1e-12, 0.2)
+/// The share of looks that may be false alarms.
+fn tail(false_alarms_a_week: f64, step_ms: i64, looks: f64) -> f64 {
+    (false_alarms_a_week * step_ms as f64 / WEEK_MS / looks.max(1.0)).clamp(1e-12, 0.2)
 }
 
 /// How many standard deviations leave such a share outside, on one side.
@@ -29,65 +30,145 @@ fn sides(direction: Direction) -> f64 {
 
 /// Any number, and counts. Score: of robust-z and season, the miss in standard deviations, below 0 beneath
 /// what is expected; of count, −log10 of the share of points that lie as far out.
+#[derive(Clone)]
 pub struct Seasonal {
     baseline: Baseline,
     spread: Spread,
     kind: Kind,
     z: f64,
     false_alarms: f64,
+    looks: f64,
     direction: Direction,
+    near: Option<Near>,
+    pub is_firing: bool,
 }
 
 impl Seasonal {
     pub fn new(options: &Options) -> Seasonal {
+        let is_near = options.is_near && options.direction != Direction::Both;
         Seasonal {
-            baseline: Baseline::new(options.season_ms, true),
-            spread: Spread::new(),
+            near: is_near.then(Near::default),
+            is_firing: false,
+            baseline: Baseline::new(options, true),
+            spread: Spread::new(options.least_misses),
             kind: options.kind,
             z: options.get("z"),
             false_alarms: options.get("false_alarms"),
+            looks: options.looks,
             direction: options.direction,
         }
     }
 
     pub fn judge(&mut self, point: Point) -> Judgement {
-        let value = point.value.and_then(Value::number);
         let expected = self.baseline.expected(point.at_ms);
-        let step = self.baseline.history.step_ms();
-        let mut judgement = Judgement {
-            value,
-            expected: expected.map(|expected| expected.value),
-            ..Judgement::default()
-        };
-        if let (Some(expected), Some(step)) = (expected, step) {
-            self.limits(&mut judgement, expected.value, step);
-        }
-        judgement.breaches =
-            value.is_some_and(|value| self.direction.breaches(value, judgement.low, judgement.high));
-        if let (Some(value), Some(expected)) = (value, expected) {
-            self.spread
-                .push(expected.value, value - expected.value, expected.from);
-        }
-        self.baseline.push(point.at_ms, point.value, expected);
+        let judgement = self.against(expected, point.value.and_then(Value::number), true);
+        self.note(point, expected);
         judgement
     }
 
-    fn limits(&self, judgement: &mut Judgement, expected: f64, step_ms: i64) {
-        let tail = tail(self.false_alarms, step_ms) / sides(self.direction);
-        let Some((sigma, tails)) = self.spread.of(expected) else {
-            return;
+    /// Judges a point that is not learned from; it may begin between two points of the series. Limits are worked
+    /// out only where it breaches them.
+    pub fn probe(&mut self, point: Point) -> Judgement {
+        let step = self.baseline.history.step_ms();
+        let mut expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        if let (Some(near), Some(step)) = (&self.near, step)
+            && !self.is_firing
+        {
+            let factor = near.factor(point.at_ms, step);
+            expected = expected.zip(factor).map(|(expected, factor)| Expected {
+                value: expected.value * Near::fair(factor, self.direction),
+                ..expected
+            });
+        }
+        self.against(expected, point.value.and_then(Value::number), false)
+    }
+
+    /// Learns from a point without judging it; only a recent one is worth measuring a miss on.
+    pub fn learn(&mut self, point: Point, is_recent: bool) {
+        let expected = is_recent.then(|| self.baseline.expected(point.at_ms)).flatten();
+        self.note(point, expected);
+    }
+
+    fn note(&mut self, point: Point, expected: Option<Expected>) {
+        if let (Some(value), Some(expected)) = (point.value.and_then(Value::number), expected) {
+            let factor = self.factor(point.at_ms);
+            // How far a holiday lies from what stands in for it is no measure of other days.
+            if let Some(factor) = factor
+                && !self.baseline.is_holiday(point.at_ms)
+            {
+                let near = expected.value * factor;
+                self.spread.push(near, value - near, expected.from);
+            }
+            if let Some(near) = &mut self.near {
+                near.push(point.at_ms, value, expected.value);
+            }
+        }
+        self.baseline.push(point.at_ms, point.value, expected);
+    }
+
+    /// What moves the expectation; none: it is not known yet.
+    fn factor(&self, at_ms: i64) -> Option<f64> {
+        match (&self.near, self.baseline.history.step_ms()) {
+            (None, _) => Some(1.0),
+            (Some(near), Some(step)) => near.factor(at_ms, step),
+            (Some(_), None) => None,
+        }
+    }
+
+    fn against(&self, expected: Option<Expected>, value: Option<f64>, always_limits: bool) -> Judgement {
+        let mut judgement = Judgement {
+            value,
+            expected: expected.map(|expected| expected.value),
+            from: expected.map(|expected| expected.from),
+            ..Judgement::default()
         };
+        let (Some(expected), Some(step)) = (expected, self.baseline.history.step_ms()) else {
+            return judgement;
+        };
+        let Some((sigma, tails)) = self.spread.of(expected.value) else {
+            return judgement;
+        };
+        judgement.sigma = Some(sigma * tails);
+        let tail = tail(self.false_alarms, step, self.looks) / sides(self.direction);
         if self.kind == Kind::Count {
-            // Tails that are heavier than normal ones are as if the counts were more dispersed.
-            let dispersion = (sigma * tails).powi(2) / expected.max(RAREST);
-            let counts = Counts::new(expected.max(RAREST), dispersion.max(1.0));
+            self.limit_counts(
+                &mut judgement,
+                expected.value,
+                (sigma, tails),
+                tail,
+                always_limits,
+            );
+        } else {
+            self.limit_numbers(&mut judgement, expected.value, (sigma, tails), tail);
+        }
+        judgement
+    }
+
+    fn limit_counts(
+        &self,
+        judgement: &mut Judgement,
+        expected: f64,
+        (sigma, tails): (f64, f64),
+        tail: f64,
+        always_limits: bool,
+    ) {
+        // Tails that are heavier than normal ones are as if the counts were more dispersed.
+        let dispersion = (sigma * tails).powi(2) / expected.max(RAREST);
+        let counts = Counts::new(expected.max(RAREST), dispersion.max(1.0));
+        let is_rare = judgement.value.is_some_and(|value| counts.tail(value) < tail);
+        if always_limits || is_rare {
             judgement.low = Some(counts.low(tail));
             judgement.high = Some(counts.high(tail));
-            judgement.score = judgement
+            judgement.breaches = judgement
                 .value
-                .map(|value| -counts.tail(value).max(1e-300).log10());
-            return;
+                .is_some_and(|value| self.direction.breaches(value, judgement.low, judgement.high));
         }
+        judgement.score = judgement
+            .value
+            .map(|value| -counts.tail(value).max(1e-300).log10());
+    }
+
+    fn limit_numbers(&self, judgement: &mut Judgement, expected: f64, (sigma, tails): (f64, f64), tail: f64) {
         let reach = match self.kind {
             Kind::RobustZ => self.z,
             _ => quantile(tail) * tails,
@@ -98,6 +179,9 @@ impl Seasonal {
             .value
             .filter(|_| sigma > 0.0)
             .map(|value| (value - expected) / sigma);
+        judgement.breaches = judgement
+            .value
+            .is_some_and(|value| self.direction.breaches(value, judgement.low, judgement.high));
     }
 }
 
@@ -191,58 +275,113 @@ fn first(holds: impl Fn(f64) -> bool) -> f64 {
 }
 
 /// Shares. Score: the difference of the proportions in standard deviations.
+#[derive(Clone)]
 pub struct Rate {
     baseline: Baseline,
     spread: Spread,
     false_alarms: f64,
+    looks: f64,
     direction: Direction,
+}
+
+/// How a share compares with what is expected of it.
+struct Compared {
+    share: f64,
+    denominator: f64,
+    /// The standard error of the difference of the two proportions.
+    error: f64,
+    z: f64,
+}
+
+impl Compared {
+    /// None where the point is over nothing.
+    fn new(value: Option<Value>, expected: Expected) -> Option<Compared> {
+        let Some(Value::Share(_, denominator)) = value else {
+            return None;
+        };
+        let share = value.and_then(Value::number)?;
+        // Pooled, and never quite 0 or 1: a proportion of few says little (Agresti and Coull's two).
+        let pooled = (share * denominator + expected.value * expected.weight + 2.0)
+            / (denominator + expected.weight + 4.0);
+        let error = (pooled * (1.0 - pooled) * (1.0 / denominator + 1.0 / expected.weight.max(1.0))).sqrt();
+        Some(Compared {
+            share,
+            denominator,
+            error,
+            z: (share - expected.value) / error,
+        })
+    }
 }
 
 impl Rate {
     pub fn new(options: &Options) -> Rate {
         Rate {
-            baseline: Baseline::new(options.season_ms, false),
-            spread: Spread::new(),
+            baseline: Baseline::new(options, false),
+            spread: Spread::new(options.least_misses),
             false_alarms: options.get("false_alarms"),
+            looks: options.looks,
             direction: options.direction,
         }
     }
 
     pub fn judge(&mut self, point: Point) -> Judgement {
-        let share = point.value.and_then(Value::number);
-        let denominator = match point.value {
-            Some(Value::Share(_, denominator)) => denominator,
-            _ => 0.0,
-        };
         let expected = self.baseline.expected(point.at_ms);
-        let mut judgement = Judgement {
-            value: share,
-            expected: expected.map(|expected| expected.value),
-            ..Judgement::default()
-        };
-        if let (Some(share), Some(expected)) = (share, expected)
-            && denominator > 0.0
+        let judgement = self.against(point.value, expected);
+        self.note(point, expected);
+        judgement
+    }
+
+    /// Judges a point that is not learned from.
+    pub fn probe(&mut self, point: Point) -> Judgement {
+        let step = self.baseline.history.step_ms();
+        let expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        self.against(point.value, expected)
+    }
+
+    /// Learns from a point without judging it.
+    pub fn learn(&mut self, point: Point, is_recent: bool) {
+        let expected = is_recent.then(|| self.baseline.expected(point.at_ms)).flatten();
+        self.note(point, expected);
+    }
+
+    fn note(&mut self, point: Point, expected: Option<Expected>) {
+        if let Some(expected) = expected
+            && let Some(compared) = Compared::new(point.value, expected)
         {
-            // Pooled, and never quite 0 or 1: a proportion of few says little (Agresti and Coull's two).
-            let pooled = (share * denominator + expected.value * expected.weight + 2.0)
-                / (denominator + expected.weight + 4.0);
-            let error =
-                (pooled * (1.0 - pooled) * (1.0 / denominator + 1.0 / expected.weight.max(1.0))).sqrt();
-            let z = (share - expected.value) / error;
-            if let (Some((sigma, tails)), Some(step)) = (self.spread.of(1.0), self.baseline.history.step_ms())
-            {
-                let tail = tail(self.false_alarms, step) / sides(self.direction);
-                let reach = quantile(tail) * (sigma * tails).max(1.0) * error;
-                // Half a success either way: what is counted comes in whole ones.
-                let whole = 0.5 / denominator;
-                judgement.low = Some((expected.value - reach - whole).max(0.0));
-                judgement.high = Some((expected.value + reach + whole).min(1.0));
-                judgement.score = Some(z / sigma.max(1.0));
-                judgement.breaches = self.direction.breaches(share, judgement.low, judgement.high);
-            }
-            self.spread.push(1.0, z, expected.from);
+            self.spread.push(1.0, compared.z, expected.from);
         }
         self.baseline.push(point.at_ms, point.value, expected);
+    }
+
+    fn against(&self, value: Option<Value>, expected: Option<Expected>) -> Judgement {
+        let mut judgement = Judgement {
+            value: value.and_then(Value::number),
+            expected: expected.map(|expected| expected.value),
+            from: expected.map(|expected| expected.from),
+            ..Judgement::default()
+        };
+        let Some(expected) = expected else {
+            return judgement;
+        };
+        let Some(compared) = Compared::new(value, expected) else {
+            return judgement;
+        };
+        let (Some((sigma, tails)), Some(step)) = (self.spread.of(1.0), self.baseline.history.step_ms())
+        else {
+            return judgement;
+        };
+        let spread = (sigma * tails).max(1.0) * compared.error;
+        let tail = tail(self.false_alarms, step, self.looks) / sides(self.direction);
+        let reach = quantile(tail) * spread;
+        // Half a success either way: what is counted comes in whole ones.
+        let whole = 0.5 / compared.denominator;
+        judgement.sigma = Some(spread);
+        judgement.low = Some((expected.value - reach - whole).max(0.0));
+        judgement.high = Some((expected.value + reach + whole).min(1.0));
+        judgement.score = Some(compared.z / sigma.max(1.0));
+        judgement.breaches = self
+            .direction
+            .breaches(compared.share, judgement.low, judgement.high);
         judgement
     }
 }

@@ -23,6 +23,7 @@ const LEAST_MEASURED: usize = 60;
 /// How far a pause is followed over slices to come: two weeks.
 const MOST_SLICES: i64 = 2 * 7 * 96;
 
+#[derive(Clone)]
 pub struct Silence {
     season_ms: i64,
     false_alarms: f64,
@@ -56,14 +57,33 @@ impl Silence {
         let pause = self.last.map(|last| (at - last).max(0) as f64 / 1000.0);
         let allowed = self.last.and_then(|last| self.allowed_s(last));
         if let Some(last) = self.last {
-            self.recent.push_back((at - last).max(0));
-            if self.recent.len() > LEAST_EVENTS * 4 {
-                self.recent.pop_front();
-            }
+            self.note_pauses((at - last).max(0), 1);
         }
+        self.note(at, 1.0);
+        self.measure(at);
+        Judgement {
+            value: pause,
+            high: allowed,
+            score: pause.zip(allowed).map(|(pause, allowed)| pause / allowed),
+            breaches: pause.zip(allowed).is_some_and(|(pause, allowed)| pause > allowed),
+            ..Judgement::default()
+        }
+    }
+
+    fn note_pauses(&mut self, pause_ms: i64, count: usize) {
+        for _ in 0..count.min(LEAST_EVENTS * 4) {
+            self.recent.push_back(pause_ms);
+        }
+        while self.recent.len() > LEAST_EVENTS * 4 {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Notes events at an instant.
+    fn note(&mut self, at: i64, count: f64) {
         self.first.get_or_insert(at);
         self.last = self.last.max(Some(at));
-        *self.slices.entry(at.div_euclid(SLICE_MS)).or_default() += 1.0;
+        *self.slices.entry(at.div_euclid(SLICE_MS)).or_default() += count;
         let before = at - (WEEKS + 1) * self.season_ms.max(DAY_MS);
         while self
             .slices
@@ -73,21 +93,13 @@ impl Silence {
             self.slices.pop_first();
         }
         let minute = at.div_euclid(MINUTE_MS);
-        *self.minutes.entry(minute).or_default() += 1.0;
+        *self.minutes.entry(minute).or_default() += count;
         while self
             .minutes
             .first_key_value()
             .is_some_and(|(first, _)| *first < minute - DISPERSION_SLICES)
         {
             self.minutes.pop_first();
-        }
-        self.measure(at);
-        Judgement {
-            value: pause,
-            high: allowed,
-            score: pause.zip(allowed).map(|(pause, allowed)| pause / allowed),
-            breaches: pause.zip(allowed).is_some_and(|(pause, allowed)| pause > allowed),
-            ..Judgement::default()
         }
     }
 
@@ -182,5 +194,42 @@ impl Silence {
             // The median of a squared standard normal variable is 0.4549.
             self.dispersion = (median(&mut squares).unwrap_or(1.0) / 0.4549).clamp(1.0, 20.0);
         }
+    }
+}
+
+/// Silence of what is counted rather than seen event by event: how long a pause may be after so many events.
+#[derive(Clone)]
+pub struct Pauses {
+    silence: Silence,
+    /// Of the counted spans since the last event, all without one.
+    empty_ms: i64,
+}
+
+impl Pauses {
+    pub fn new(options: &Options) -> Pauses {
+        Pauses {
+            silence: Silence::new(options),
+            empty_ms: 0,
+        }
+    }
+
+    /// Takes what was counted in a span; spans come in their order.
+    pub fn count(&mut self, from_ms: i64, span_ms: i64, count: f64) {
+        if count <= 0.0 {
+            self.empty_ms += span_ms;
+            return;
+        }
+        // Events are taken to lie evenly; the first ends the pause before.
+        let pause_ms = (span_ms + self.empty_ms) as f64 / count;
+        self.empty_ms = 0;
+        self.silence.note_pauses(pause_ms as i64, count as usize);
+        self.silence.note(from_ms, count);
+        self.silence.measure(from_ms);
+    }
+
+    /// The longest pause after an event at that instant that is no silence, in seconds; none before enough events
+    /// were counted.
+    pub fn allowed_s(&self, last_ms: i64) -> Option<f64> {
+        self.silence.allowed_s(last_ms)
     }
 }

@@ -4,6 +4,7 @@ use crate::history::{DAY_MS, History, median};
 use crate::{Direction, Judgement, Options, Point, Value};
 
 /// Score: how far beyond its limit a value lies.
+#[derive(Clone)]
 pub struct Threshold {
     low: Option<f64>,
     high: Option<f64>,
@@ -19,7 +20,7 @@ impl Threshold {
         }
     }
 
-    pub fn judge(&mut self, point: Point) -> Judgement {
+    pub fn judge(&self, point: Point) -> Judgement {
         let value = point.value.and_then(Value::number);
         let beyond = |value: f64| {
             let below = self.low.map_or(0.0, |low| low - value);
@@ -38,6 +39,7 @@ impl Threshold {
 }
 
 /// Score: the change in percent.
+#[derive(Clone)]
 pub struct Change {
     history: History,
     weeks: i64,
@@ -78,13 +80,24 @@ impl Change {
     }
 
     pub fn judge(&mut self, point: Point) -> Judgement {
+        let judgement = self.probe(point);
+        self.learn(point);
+        judgement
+    }
+
+    /// Learns from a point without judging it.
+    pub fn learn(&mut self, point: Point) {
+        self.history.push(point.at_ms, point.value);
+    }
+
+    /// Judges a point that is not learned from.
+    pub fn probe(&self, point: Point) -> Judgement {
         let value = point.value.and_then(Value::number);
         let expected = self.expected(point.at_ms);
         let share = self.percent / 100.0;
         let apart = expected.map(|expected| expected.abs() * share);
         let low = expected.zip(apart).map(|(expected, apart)| expected - apart);
         let high = expected.zip(apart).map(|(expected, apart)| expected + apart);
-        self.history.push(point.at_ms, point.value);
         Judgement {
             value,
             expected,
@@ -95,7 +108,7 @@ impl Change {
                 .filter(|(_, expected)| *expected != 0.0)
                 .map(|(value, expected)| (value - expected) / expected.abs() * 100.0),
             breaches: value.is_some_and(|value| self.direction.breaches(value, low, high)),
-            fires: false,
+            ..Judgement::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::baseline::From;
+use crate::baseline::Basis;
 use crate::history::median;
 
 /// The median absolute deviation of a normal distribution, times this, is its standard deviation.
@@ -15,12 +15,16 @@ const EVERY: usize = 16;
 const NORMAL_99: f64 = 2.575_829;
 
 /// Misses, each with what was expected.
+#[derive(Clone)]
 pub struct Spread {
     misses: VecDeque<(f64, f64)>,
     since: usize,
     measured: Option<Measured>,
     /// What the misses were measured against.
-    from: Option<From>,
+    from: Option<Basis>,
+    /// Misses of the present basis, while those of a worse one are still there.
+    fresh: Option<usize>,
+    least: usize,
 }
 
 /// A miss of a point of which `e` was expected has the standard deviation `sigma · scale(e)`.
@@ -34,8 +38,11 @@ struct Measured {
 }
 
 impl Spread {
-    pub fn new() -> Spread {
+    /// So many misses are needed at least.
+    pub fn new(least: usize) -> Spread {
         Spread {
+            fresh: None,
+            least: least.max(LEAST),
             misses: VecDeque::new(),
             since: 0,
             measured: None,
@@ -43,18 +50,27 @@ impl Spread {
         }
     }
 
-    /// Notes a miss, and what the expectation rested on: misses of worse ones say nothing of better ones.
-    pub fn push(&mut self, expected: f64, miss: f64, from: From) {
+    /// Notes a miss, and what the expectation rested on: misses of worse ones are forgotten as soon as there are
+    /// enough of the better.
+    pub fn push(&mut self, expected: f64, miss: f64, from: Basis) {
         if self.from.replace(from).is_some_and(|before| before < from) {
-            self.misses.clear();
-            self.measured = None;
+            self.fresh = Some(0);
         }
         self.misses.push_back((expected, miss));
+        if let Some(fresh) = &mut self.fresh {
+            *fresh += 1;
+            if *fresh >= self.least {
+                let old = self.misses.len() - *fresh;
+                self.misses.drain(..old);
+                self.fresh = None;
+                self.measured = None;
+            }
+        }
         if self.misses.len() > KEEP {
             self.misses.pop_front();
         }
         self.since += 1;
-        if self.misses.len() >= LEAST && (self.since >= EVERY || self.measured.is_none()) {
+        if self.misses.len() >= self.least && (self.since >= EVERY || self.measured.is_none()) {
             self.since = 0;
             self.measured = self.measure();
         }

@@ -20,6 +20,8 @@ pub struct Settings {
     pub duplicate: f64,
     pub broken: f64,
     pub ahead: f64,
+    /// From one instant to before another nobody can pay: no `buy` comes.
+    pub payments_broken_ms: Option<(i64, i64)>,
 }
 
 impl Default for Settings {
@@ -33,6 +35,7 @@ impl Default for Settings {
             duplicate: 0.005,
             broken: 0.001,
             ahead: 0.001,
+            payments_broken_ms: None,
         }
     }
 }
@@ -128,7 +131,9 @@ impl Product {
         (rank as usize).min(self.places.len() - 1)
     }
 
-    fn step(&mut self, user: usize) -> &'static str {
+    fn step(&mut self, user: usize, now_ms: i64) -> &'static str {
+        let broken = self.settings.payments_broken_ms;
+        let can_pay = broken.is_none_or(|(from, until)| !(from..until).contains(&now_ms));
         let chance = self.random.f64();
         let (next, event) = match self.places[user] {
             Place::Away => (Place::Looking, "open"),
@@ -139,7 +144,7 @@ impl Product {
             Place::Choosing if chance < 0.5 => (Place::Choosing, "view"),
             Place::Choosing if chance < 0.8 => (Place::Paying, "checkout"),
             Place::Choosing => (Place::Away, "view"),
-            Place::Paying if chance < 0.75 => (Place::Away, "buy"),
+            Place::Paying if chance < 0.75 && can_pay => (Place::Away, "buy"),
             Place::Paying => (Place::Away, "view"),
         };
         self.places[user] = next;
@@ -189,7 +194,7 @@ impl Iterator for Product {
         }
         let (now_ms, user) = self.next_act();
         self.number += 1;
-        let event = self.step(user);
+        let event = self.step(user, now_ms);
         if self.places[user] != Place::Away {
             let pause = self.pause(PAUSE_MS) as i64;
             self.next_acts.push(Reverse((now_ms + 1 + pause, user)));

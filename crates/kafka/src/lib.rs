@@ -2,6 +2,7 @@
 
 mod copy;
 mod in_process;
+mod journal;
 mod local;
 mod producer;
 mod read;
@@ -11,6 +12,7 @@ mod source;
 
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
+pub use journal::{Journal, JournalEntry, JournalWriter, Place};
 pub use local::{LocalKafka, Secure};
 pub use producer::{Producer, create_topic};
 pub use read::read_all;

@@ -150,13 +150,33 @@ pub async fn create_topic(
     topic: &str,
     partitions: i32,
 ) -> Result<()> {
+    create(
+        brokers,
+        settings,
+        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)),
+    )
+    .await
+}
+
+/// Creates a topic of one partition that keeps the newest record of each key, with as many replicas as the broker
+/// gives by default.
+pub(crate) async fn create_compacted_topic(
+    brokers: &str,
+    settings: &BTreeMap<String, String>,
+    topic: &str,
+) -> Result<()> {
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+    create(brokers, settings, new).await
+}
+
+async fn create(brokers: &str, settings: &BTreeMap<String, String>, new: NewTopic<'_>) -> Result<()> {
+    let topic = new.name;
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
     for (name, value) in settings {
         config.set(name, value);
     }
     let admin: AdminClient<DefaultClientContext> = config.create().context("cannot make a Kafka client")?;
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     let results = admin.create_topics([&new], &options).await;
     for result in results.with_context(|| format!("cannot create topic {topic} on {brokers}"))? {

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 40] = [
+static FILES: [(&str, &str); 44] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
@@ -24,6 +24,8 @@ static FILES: [(&str, &str); 40] = [
     file!("015_rejected_rows.sql"),
     file!("016_gap_rows.sql"),
     file!("017_event_rows.sql"),
+    file!("018_alert_rows.sql"),
+    file!("019_alert_sample_rows.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),
     file!("022_count_members.sql"),
@@ -46,10 +48,12 @@ static FILES: [(&str, &str); 40] = [
     file!("105_rejected_events.sql"),
     file!("106_gaps.sql"),
     file!("107_events.sql"),
+    file!("108_alerts.sql"),
     file!("110_event_counts.sql"),
     file!("111_unique_users.sql"),
     file!("112_active_users.sql"),
     file!("113_rolling_windows.sql"),
+    file!("114_rolling_since.sql"),
     file!("114_rolling_users.sql"),
     file!("115_rolling_users_now.sql"),
     file!("116_sessions.sql"),

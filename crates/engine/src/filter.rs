@@ -3,12 +3,14 @@
 
 mod lex;
 mod parse;
+mod sql;
 
 use std::cmp::Ordering;
 
 use cambium_event::{DIMENSIONS, Event, Field, Number, Value};
 
 pub use parse::FilterError;
+pub use sql::quoted;
 
 use crate::processor::PropertyTable;
 

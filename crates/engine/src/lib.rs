@@ -26,7 +26,7 @@ mod users;
 
 pub use by::{By, Slice};
 pub use definition::{Definition, DefinitionError};
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, quoted};
 pub use identity::{HashKey, origin_hash};
 pub use instance::{KindInfo, List};
 pub use map::Map;

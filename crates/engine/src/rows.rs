@@ -148,6 +148,13 @@ impl Row<'_> {
             .extend((day.clamp(0, i32::from(u16::MAX)) as u16).to_le_bytes());
         self
     }
+    /// A value of a Nullable column.
+    pub fn nullable<T>(self, value: Option<T>, put: impl FnOnce(Self, T) -> Self) -> Self {
+        match value {
+            None => self.bool(true),
+            Some(value) => put(self.bool(false), value),
+        }
+    }
     /// The length in front of an array's or map's items.
     pub fn length(self, length: usize) -> Self {
         put_length(self.bytes, length);

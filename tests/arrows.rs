@@ -11,7 +11,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("sessions", &["event", "engine"]),
     ("funnels", &["event", "engine"]),
     ("alerts", &[]),
-    ("notify", &[]),
+    ("notify", &["alerts", "clickhouse", "engine", "kafka"]),
     ("kafka", &["event", "engine"]),
     ("clickhouse", &["event", "engine"]),
     ("snapshots", &["event", "engine"]),

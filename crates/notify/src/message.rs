@@ -1,11 +1,12 @@
 //! What is said: what dropped, by how much, against what, since when, which slice; the same id when it resolves.
 
+use cambium_alerts::{Alert, Basis, Evidence};
 use jiff::{SpanRound, Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum Said {
     Firing,
     Resolved,
 }
@@ -24,7 +25,7 @@ pub struct Message {
     /// The same from the first message of an alert to its last.
     pub id: String,
     pub rule: String,
-    pub state: State,
+    pub state: Said,
     pub severity: String,
     /// The number that is watched, in words.
     pub metric: String,
@@ -39,9 +40,31 @@ pub struct Message {
     pub resolved_at: Option<i64>,
     /// Where to look.
     pub link: String,
+    pub evidence: Evidence,
 }
 
 impl Message {
+    /// What is said of an alert.
+    pub fn of(alert: &Alert, said: Said) -> Message {
+        Message {
+            id: alert.id.clone(),
+            rule: alert.rule.clone(),
+            state: said,
+            severity: alert.severity.name().to_owned(),
+            metric: alert.title.clone(),
+            slice: alert.slice.clone(),
+            value: alert.value,
+            expected: alert.expected,
+            low: alert.low,
+            high: alert.high,
+            started_at: alert.started_at,
+            detected_at: alert.detected_at,
+            resolved_at: alert.resolved_at.filter(|_| said == Said::Resolved),
+            link: alert.link.clone(),
+            evidence: alert.evidence.clone(),
+        }
+    }
+
     /// One line.
     pub fn title(&self, language: Language) -> String {
         let slice = if self.slice.is_empty() {
@@ -50,14 +73,14 @@ impl Message {
             format!(" ({})", self.slice)
         };
         match (language, self.state) {
-            (Language::En, State::Firing) => {
+            (Language::En, Said::Firing) => {
                 format!("[{}] {}: {}{slice}", self.severity, self.rule, self.metric)
             }
-            (Language::En, State::Resolved) => format!("[resolved] {}: {}{slice}", self.rule, self.metric),
-            (Language::Zh, State::Firing) => {
+            (Language::En, Said::Resolved) => format!("[resolved] {}: {}{slice}", self.rule, self.metric),
+            (Language::Zh, Said::Firing) => {
                 format!("[{}] {}：{}{slice}", self.severity, self.rule, self.metric)
             }
-            (Language::Zh, State::Resolved) => format!("[已恢复] {}：{}{slice}", self.rule, self.metric),
+            (Language::Zh, Said::Resolved) => format!("[已恢复] {}：{}{slice}", self.rule, self.metric),
         }
     }
 
@@ -84,6 +107,15 @@ impl Message {
         if let (Some(low), Some(high)) = (self.low, self.high) {
             lines.push(format!("{} {} – {}", words.usual, short(low), short(high)));
         }
+        if let Some((slice, share)) = &self.evidence.mostly {
+            lines.push(format!("{} {slice} ({:.0} %)", words.mostly, share * 100.0));
+        }
+        if let Some(basis) = self.evidence.rests_on.filter(|basis| *basis != Basis::Seasons) {
+            lines.push(words.young(basis).to_owned());
+        }
+        if !self.evidence.note.is_empty() {
+            lines.push(self.evidence.note.clone());
+        }
         lines.push(format!("{} {}", words.since, instant(self.started_at)));
         if let Some(resolved_at) = self.resolved_at {
             let lasted = lasted(self.started_at, resolved_at);
@@ -101,17 +133,31 @@ struct Words {
     value: &'static str,
     expected: &'static str,
     usual: &'static str,
+    mostly: &'static str,
+    recent: &'static str,
+    days: &'static str,
     since: &'static str,
     resolved: &'static str,
 }
 
 impl Words {
+    /// What a comparison rests on that is younger than its season.
+    fn young(&self, basis: Basis) -> &'static str {
+        match basis {
+            Basis::Recent => self.recent,
+            _ => self.days,
+        }
+    }
+
     fn of(language: Language) -> Words {
         match language {
             Language::En => Words {
                 value: "now",
                 expected: "expected",
                 usual: "usual range",
+                mostly: "mostly",
+                recent: "compared with just before: there is no longer past yet",
+                days: "compared with the days before: there are no earlier weeks yet",
                 since: "since",
                 resolved: "resolved",
             },
@@ -119,6 +165,9 @@ impl Words {
                 value: "当前",
                 expected: "预期",
                 usual: "正常范围",
+                mostly: "主要来自",
+                recent: "与刚才相比：尚无更长的历史数据",
+                days: "与前几天相比：尚无前几周的数据",
                 since: "开始于",
                 resolved: "恢复于",
             },

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::message::instant;
-use crate::{Channel, Kind, Message, State};
+use crate::{Channel, Kind, Message, Said};
 
 /// A POST of JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn pagerduty(channel: &Channel, message: &Message) -> Result<Value> {
     };
     let mut event = json!({
         "routing_key": key,
-        "event_action": if message.state == State::Firing { "trigger" } else { "resolve" },
+        "event_action": if message.state == Said::Firing { "trigger" } else { "resolve" },
         "dedup_key": message.id,
         "client": "Cambium",
         "payload": {

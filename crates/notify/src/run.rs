@@ -1,0 +1,517 @@
+//! What runs the rules. Of several processes one evaluates: the one that owns the only partition of the journal.
+//!
+//! Each change of an alert is appended to the journal before anything is said of it, and read back: an entry of
+//! another leader in between means that another has taken over. That a message was sent is appended behind. So a
+//! message goes out once or, where the process ended exactly between the two, again with the same id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use cambium_alerts::{Alert, State, Tracker, Verdict};
+use cambium_clickhouse::Client;
+use cambium_engine::Rows;
+use cambium_kafka::{Journal, JournalWriter};
+
+use crate::Settings;
+use crate::deliver::{Deliveries, is_owed, noted};
+use crate::lines::Group;
+use crate::pulse::{Health, Pulse, lasting};
+use crate::register::{Entry, Register, put};
+use crate::settings::{BEHIND, BROKER, CLICKHOUSE, CLOCKS, REJECTED};
+
+const TICK: Duration = Duration::from_millis(1000);
+const RETRY: Duration = Duration::from_secs(5);
+/// A query that takes longer is given up; learning from the past may take longer.
+const QUERY_PATIENCE: Duration = Duration::from_secs(60);
+/// Until what was appended is read back.
+const READ_BACK: Duration = Duration::from_secs(5);
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+const LAST_CHANCE: Duration = Duration::from_secs(5);
+/// The broker is asked so often, and is unreachable when it has not answered for so long.
+const ASK_BROKER: Duration = Duration::from_secs(2);
+const BROKER_HELD_MS: i64 = 6_000;
+/// Until producers and consumers have found a broker again that was away.
+const RECONNECT_MS: i64 = 30_000;
+const BROKER_AWAY_MS: i64 = 12_000;
+/// Processes that see the same broker away give their alerts the same id.
+const SAME_OUTAGE_MS: i64 = 600_000;
+
+pub(crate) fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Evaluates the rules until `stop` is set, whenever it is this process's turn.
+pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> Result<()> {
+    let answered_at = Arc::new(AtomicI64::new(now_ms()));
+    let mut lookout = Lookout::new(&settings);
+    let journal = loop {
+        match Journal::open(settings.journal.clone()).await {
+            Ok(journal) => break Arc::new(journal),
+            Err(error) => tracing::debug!("alerts: {error:#}"),
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        lookout
+            .look(&settings, answered_at.load(Ordering::Relaxed), &client, None)
+            .await;
+        tokio::time::sleep(RETRY).await;
+    };
+    let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
+    let mut desk = Desk {
+        me: format!("{}-{}", std::process::id(), now_ms()),
+        settings,
+        client,
+        journal,
+        turn: None,
+        leads: false,
+        register: Register::default(),
+        groups: Vec::new(),
+        pulse: Pulse::default(),
+        pipeline: BTreeMap::new(),
+        deliveries: Deliveries::new(),
+        unsaid: Vec::new(),
+        is_held: true,
+        broker_away_at: i64::MIN / 2,
+    };
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let answered = answered_at.load(Ordering::Relaxed);
+        let writer = desk.journal.writer().clone();
+        lookout
+            .look(&desk.settings, answered, &desk.client, Some(&writer))
+            .await;
+        if let Err(error) = desk.tick(now_ms() - answered < BROKER_HELD_MS).await {
+            tracing::warn!("alerts: {error:#}");
+        }
+    }
+    asking.abort();
+    desk.deliveries.finish(LAST_CHANCE).await;
+    desk.note_deliveries().await
+}
+
+async fn ask_broker(journal: Arc<Journal>, answered_at: Arc<AtomicI64>) {
+    loop {
+        if journal.topics().await.is_ok() {
+            answered_at.store(now_ms(), Ordering::Relaxed);
+        }
+        tokio::time::sleep(ASK_BROKER).await;
+    }
+}
+
+/// Watches the broker. Where it is the broker that is away, there is no journal to agree by: each process that sees
+/// it says so on its own.
+struct Lookout {
+    tracker: Tracker,
+    deliveries: Deliveries,
+}
+
+impl Lookout {
+    fn new(_: &Settings) -> Lookout {
+        Lookout {
+            tracker: Tracker::default(),
+            deliveries: Deliveries::new(),
+        }
+    }
+
+    async fn look(
+        &mut self,
+        settings: &Settings,
+        answered_at: i64,
+        client: &Client,
+        writer: Option<&JournalWriter>,
+    ) {
+        for outcome in self.deliveries.done() {
+            if let Some(alert) = &mut self.tracker.alert {
+                *alert = noted(alert, &outcome);
+            }
+            self.record(client, writer).await;
+            if let Some(alert) = self.tracker.alert.clone() {
+                self.deliveries.start(&alert, &settings.channels);
+            }
+        }
+        let Some(rule) = settings.rule(BROKER) else { return };
+        let now = now_ms();
+        let verdict = lasting(now - answered_at, BROKER_AWAY_MS);
+        if self.tracker.step(rule, "", &verdict, now).is_none() {
+            return;
+        }
+        let Some(alert) = &mut self.tracker.alert else {
+            return;
+        };
+        if alert.state == State::Firing {
+            alert.started_at = answered_at;
+            alert.id = format!("broker-{}", answered_at / SAME_OUTAGE_MS);
+            alert.evidence.note = format!("Kafka at {} does not answer", settings.journal.brokers);
+        }
+        let known = Register::default();
+        if let Some(settled) = known.settled(alert, settings, now) {
+            *alert = settled;
+        }
+        tracing::warn!("alert {}: {} is {}", alert.id, alert.rule, alert.state.name());
+        self.deliveries.start(&alert.clone(), &settings.channels);
+        self.record(client, writer).await;
+    }
+
+    /// Leaves the alert where it can be read, as far as that can be reached.
+    async fn record(&self, client: &Client, writer: Option<&JournalWriter>) {
+        let Some(alert) = &self.tracker.alert else { return };
+        let entry = Entry::Alert(Box::new(alert.clone()));
+        if alert.state == State::Resolved
+            && let (Some(writer), Ok(payload)) = (writer, serde_json::to_vec(&entry))
+            && let Err(error) = writer.append(&entry.key(), &payload).await
+        {
+            tracing::debug!("alerts: {error:#}");
+        }
+        let mut rows = Rows::default();
+        // The journal has no place for it while it lasts: time gives the order.
+        let version = now_ms().max(0) as u64;
+        if put(&mut rows, alert, version).is_ok() {
+            let _ = tokio::time::timeout(WRITE_PATIENCE, client.write(&rows)).await;
+        }
+    }
+}
+
+/// Where alerts are decided on and written down.
+struct Desk {
+    /// Tells this leader from others.
+    me: String,
+    settings: Settings,
+    client: Client,
+    journal: Arc<Journal>,
+    turn: Option<u64>,
+    leads: bool,
+    register: Register,
+    groups: Vec<Group>,
+    pulse: Pulse,
+    pipeline: BTreeMap<&'static str, Tracker>,
+    deliveries: Deliveries,
+    /// Changes that the journal did not take yet.
+    unsaid: Vec<Alert>,
+    is_held: bool,
+    /// When the broker last did not answer.
+    broker_away_at: i64,
+}
+
+impl Desk {
+    async fn tick(&mut self, broker_answers: bool) -> Result<()> {
+        self.take_turns().await?;
+        if !self.leads {
+            return Ok(());
+        }
+        self.note_deliveries().await?;
+        for alert in std::mem::take(&mut self.unsaid) {
+            self.change(alert).await?;
+        }
+        let now = now_ms();
+        let health = self.pulse.look(&self.client, &self.settings.topics, now).await;
+        self.watch_pipeline(&health, now).await?;
+        self.watch_metrics(&health, broker_answers).await?;
+        self.settle().await?;
+        if self.register.has_unwritten() && self.pulse_is_well(&health) {
+            let written = self.register.write(&self.client, now);
+            let written = tokio::time::timeout(WRITE_PATIENCE, written).await;
+            written.context("ClickHouse did not take alerts in time")??;
+        }
+        Ok(())
+    }
+
+    fn pulse_is_well(&self, health: &Health) -> bool {
+        !health.clickhouse.breaches
+    }
+
+    /// Follows the journal, and takes over where its partition has become ours.
+    async fn take_turns(&mut self) -> Result<()> {
+        let turn = self.journal.turn();
+        if turn != self.turn {
+            self.step_down();
+            self.turn = turn;
+            if turn.is_some() {
+                self.register = Register::default();
+                let entry = Entry::Leader {
+                    name: self.me.clone(),
+                };
+                let offset = self.append(&entry).await?;
+                self.read_to(offset).await?;
+                self.leads = true;
+                self.begin();
+            }
+        }
+        self.follow()
+    }
+
+    fn step_down(&mut self) {
+        if self.leads {
+            tracing::info!("alerts: another process evaluates the rules now");
+        }
+        self.leads = false;
+        self.deliveries.stop();
+        self.groups.clear();
+        self.unsaid.clear();
+    }
+
+    fn begin(&mut self) {
+        tracing::info!(
+            "alerts: this process evaluates {} rules",
+            self.settings.rules.len()
+        );
+        self.pulse = Pulse::default();
+        self.is_held = true;
+        let metrics = self.settings.rules.iter().filter(|rule| rule.is_metric());
+        self.groups = metrics.flat_map(|rule| Group::of(rule, &self.settings)).collect();
+        self.pipeline = [BEHIND, CLICKHOUSE, REJECTED, CLOCKS]
+            .into_iter()
+            .map(|name| (name, self.register.tracker(name, "")))
+            .collect();
+    }
+
+    /// Takes what the journal has; another's entry of having taken over ends this one's turn.
+    fn follow(&mut self) -> Result<()> {
+        for entry in self.journal.poll()? {
+            if let Some(changed) = self.register.take(&entry) {
+                self.unsaid.push(changed);
+            }
+        }
+        if self.leads && self.register.leader.as_ref() != Some(&self.me) {
+            self.step_down();
+        }
+        Ok(())
+    }
+
+    async fn append(&self, entry: &Entry) -> Result<i64> {
+        let payload = serde_json::to_vec(entry).context("an entry of the journal cannot be written")?;
+        self.journal.writer().append(&entry.key(), &payload).await
+    }
+
+    /// Reads until an entry of one's own comes back.
+    async fn read_to(&mut self, offset: i64) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + READ_BACK;
+        loop {
+            let entries = self.journal.poll()?;
+            let is_there = entries.iter().any(|entry| entry.offset >= offset);
+            for entry in entries {
+                if let Some(changed) = self.register.take(&entry) {
+                    self.unsaid.push(changed);
+                }
+            }
+            if is_there {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                bail!("the journal does not give back what was written");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Writes a change down, and only then says it.
+    async fn change(&mut self, alert: Alert) -> Result<()> {
+        let mut alert = alert;
+        if let Some(known) = self.register.get(&alert.id) {
+            // What was said meanwhile was not known to who followed the number.
+            alert.told.clone_from(&known.told);
+        }
+        if let Some(settled) = self.register.settled(&alert, &self.settings, now_ms()) {
+            alert = settled;
+        }
+        let written = self.append(&Entry::Alert(Box::new(alert.clone()))).await;
+        let offset = match written {
+            Ok(offset) => offset,
+            Err(error) => {
+                self.unsaid.push(alert);
+                return Err(error);
+            }
+        };
+        self.read_to(offset).await?;
+        self.follow()?;
+        if self.leads {
+            tracing::info!(
+                "alert {}: {} {} is {}",
+                alert.id,
+                alert.rule,
+                alert.slice,
+                alert.state.name()
+            );
+            self.deliveries.start(&alert, &self.settings.channels);
+        }
+        Ok(())
+    }
+
+    /// Writes down what was sent.
+    async fn note_deliveries(&mut self) -> Result<()> {
+        for outcome in self.deliveries.done() {
+            if let Some(alert) = self.register.get(&outcome.id) {
+                let noted = noted(alert, &outcome);
+                let offset = self.append(&Entry::Alert(Box::new(noted))).await?;
+                self.read_to(offset).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What time alone changes: a silence that ends, quiet hours that are over, messages that a leader before left.
+    async fn settle(&mut self) -> Result<()> {
+        let now = now_ms();
+        let changed: Vec<Alert> = self
+            .register
+            .alerts()
+            .filter(|alert| alert.rule != BROKER)
+            .filter_map(|alert| self.register.settled(alert, &self.settings, now))
+            .collect();
+        for alert in changed {
+            self.change(alert).await?;
+        }
+        let owed: Vec<Alert> = self
+            .register
+            .alerts()
+            .filter(|alert| alert.rule != BROKER && is_owed(alert))
+            .cloned()
+            .collect();
+        for alert in owed {
+            self.deliveries.start(&alert, &self.settings.channels);
+        }
+        Ok(())
+    }
+
+    async fn watch_pipeline(&mut self, health: &Health, now: i64) -> Result<()> {
+        let verdicts = [
+            (BEHIND, health.behind.clone()),
+            (CLICKHOUSE, Some(health.clickhouse.clone())),
+            (REJECTED, health.rejected.clone()),
+            (CLOCKS, health.ahead.clone()),
+        ];
+        for (name, verdict) in verdicts {
+            let (Some(verdict), Some(rule)) = (verdict, self.settings.rule(name).cloned()) else {
+                continue;
+            };
+            let Some(tracker) = self.pipeline.get_mut(name) else {
+                continue;
+            };
+            if let Some(mut alert) = tracker.step(&rule, "", &verdict, now) {
+                noted_pipeline(&mut alert, &verdict);
+                tracker.alert = Some(alert.clone());
+                self.change(alert).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Metric rules are held while the numbers are not those of now.
+    async fn watch_metrics(&mut self, health: &Health, broker_answers: bool) -> Result<()> {
+        let now = now_ms();
+        if !broker_answers {
+            self.broker_away_at = now;
+        }
+        let is_settled = now - self.broker_away_at > RECONNECT_MS;
+        let Some(as_of_ms) = health.as_of_ms.filter(|_| is_settled) else {
+            if !self.is_held {
+                tracing::info!("alerts: the numbers are behind; metric rules are held");
+                self.groups.iter_mut().for_each(|group| group.interrupt(None));
+            }
+            self.is_held = true;
+            return Ok(());
+        };
+        if self.is_held {
+            self.is_held = false;
+            self.groups
+                .iter_mut()
+                .for_each(|group| group.interrupt(Some(as_of_ms)));
+        }
+        let mut changed: Vec<(usize, Alert)> = Vec::new();
+        for (index, group) in self.groups.iter_mut().enumerate() {
+            let now = now_ms();
+            if !group.is_due(now) {
+                continue;
+            }
+            let step = group.step(&self.client, &self.settings, &self.register, (as_of_ms, now));
+            match tokio::time::timeout(QUERY_PATIENCE, step).await {
+                Ok(Ok(alerts)) => changed.extend(alerts.into_iter().map(|alert| (index, alert))),
+                Ok(Err(error)) => tracing::warn!("alerts: {error:#}"),
+                Err(_) => tracing::warn!("alerts: {}: the query takes too long", group.rule.name),
+            }
+        }
+        for (index, alert) in changed {
+            if let Some(alert) = self.explained(index, alert) {
+                self.change(alert).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An alert of a rule that is watched by fields: of the whole, with the slice that explains most; none where
+    /// another alert of the same rule says it already.
+    fn explained(&mut self, index: usize, mut alert: Alert) -> Option<Alert> {
+        let is_new = matches!(alert.state, State::Firing | State::Pending);
+        let name = alert.rule.clone();
+        if !is_new
+            || !self
+                .groups
+                .iter()
+                .any(|group| group.rule.name == name && group.by.is_some())
+        {
+            return Some(alert);
+        }
+        let slice = alert.slice.clone();
+        let app = self.groups[index].app_of(&slice).unwrap_or_default().to_owned();
+        let others = |group: &&Group| group.rule.name == name && group.by.is_some();
+        if self.groups[index].by.is_some() {
+            let whole_is_on = self.register.alerts().any(|other| {
+                other.rule == name
+                    && other.state.is_on()
+                    && slice.starts_with(&other.slice)
+                    && other.slice != slice
+            });
+            if whole_is_on {
+                self.groups[index].take_back(&slice);
+                return None;
+            }
+            return Some(alert);
+        }
+        let missing = alert.missing();
+        let told: f64 = self.groups.iter().filter(others).map(Group::told_missing).sum();
+        if missing > 0.0 && told >= missing / 2.0 {
+            self.groups[index].take_back(&slice);
+            return None;
+        }
+        let most = self.groups.iter().filter(others);
+        let most = most
+            .filter_map(|group| group.most_missing(&app))
+            .max_by(|left, right| left.1.total_cmp(&right.1));
+        if let Some((slice, lacks)) = most
+            && missing > 0.0
+        {
+            alert.evidence.mostly = Some((slice, (lacks / missing).min(1.0)));
+        }
+        Some(alert)
+    }
+}
+
+/// Says what a pipeline's number is.
+fn noted_pipeline(alert: &mut Alert, verdict: &Verdict) {
+    let value = verdict
+        .telling()
+        .and_then(|look| look.judgement.value)
+        .unwrap_or(0.0);
+    let note = match alert.rule.as_str() {
+        BEHIND => format!("the numbers are {value:.0} s behind the log; metric alerts are held"),
+        CLICKHOUSE => format!("ClickHouse has not answered for {value:.0} s; metric alerts are held"),
+        REJECTED => format!(
+            "{:.1} % of the records are rejected; see rejected_events",
+            value * 100.0
+        ),
+        _ => format!(
+            "{:.1} % of the events come from the future: clocks of producers are wrong",
+            value * 100.0
+        ),
+    };
+    if alert.state == State::Firing {
+        alert.evidence.note = note;
+    }
+}

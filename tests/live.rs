@@ -6,11 +6,13 @@ mod clickhouse;
 mod command_line;
 mod faults;
 mod files;
+mod hook;
 mod kafka;
 mod keys;
 mod registry;
 mod sketches;
 mod starts;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

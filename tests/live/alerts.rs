@@ -290,3 +290,99 @@ fn a_channel_is_tried_for_real() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("did you mean 'ops'?"), "{said}");
 }
+
+/// Payments of nine days, ten in five minutes, none in the afternoon of the last.
+fn payments() -> String {
+    let step_s = 300;
+    let begin_s = 1_699_833_600;
+    let steps = 9 * 288;
+    let broken = 8 * 288 + 180..8 * 288 + 216;
+    let mut random = fastrand::Rng::with_seed(3);
+    let mut lines = String::new();
+    for step in (0..steps).filter(|step| !broken.contains(step)) {
+        for number in 0..random.i64(8..13) {
+            let at_ms = (begin_s + step * step_s + number * 20) * 1000;
+            let user = random.u32(0..500);
+            lines += &format!(r#"{{"app":"shop","event":"pay","user_id":"u{user}","timestamp":{at_ms}}}"#);
+            lines.push('\n');
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_rule_is_tried_over_its_past() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("events.jsonl"), payments()).unwrap();
+    let text = "[[alert]]\nname = \"payments\"\nevent = \"pay\"\nover = \"30 min\"\nseason = \"1 day\"\n";
+    std::fs::write(directory.path().join("c.toml"), text).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = cambium(directory.path(), arguments);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    };
+    let (code, said) = run(&["replay", "--config", "c.toml", "events.jsonl"]);
+    assert_eq!(code, 0, "{said}");
+    let simulate = [
+        "alerts",
+        "simulate",
+        "payments",
+        "--config",
+        "c.toml",
+        "--from",
+        "2023-11-18",
+        "--to",
+        "2023-11-22",
+    ];
+    let (code, said) = run(&[&simulate[..], &["--plot", "payments.png"]].concat());
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("it would have fired 1 times"), "{said}");
+    // It broke at three in the afternoon of the 21st, and was back at six.
+    assert!(
+        said.contains("2023-11-21 15:") && said.contains("2023-11-21 18:"),
+        "{said}"
+    );
+    let picture = std::fs::read(directory.path().join("payments.png")).unwrap();
+    assert!(picture.starts_with(b"\x89PNG"));
+    let (code, said) = run(&["alerts", "simulate", "payment", "--config", "c.toml"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("did you mean 'payments'?"), "{said}");
+}
+
+#[test]
+fn rules_are_checked_before_anything_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    for (rule, says) in [
+        (
+            "event = \"pay\"\nunique = \"active\"",
+            "one of event, unique, funnel, session and sql",
+        ),
+        ("event = \"pay\"\nwhere = \"price > 10\"", "'price' is not kept"),
+        ("event = \"pay\"\nby = [\"country\"]", "by: 'country' is not kept"),
+        ("unique = \"actve\"", "did you mean 'active'?"),
+        ("unique = \"active\"\nwindow = \"2h\"", "'2h' is none of 5m"),
+        ("funnel = \"purchase\"\nstep = 1", "steps from 2 to 2"),
+        (
+            "event = \"pay\"\ndetector = \"count\"\nz = 3",
+            "it has false_alarms",
+        ),
+        ("event = \"pay\"\ndetector = \"rate\"", "is of shares"),
+        ("event = \"pay\"\nchannels = [\"opps\"]", "did you mean 'ops'?"),
+        ("event = \"pay\"\nover = \"90 s\"", "in whole 1 min"),
+        ("event = \"pay\"\nfor = \"3/2\"", "not like \"2/3\""),
+        ("event = \"pay\"\nquiet_hours = \"at night\"", "22:00-08:00"),
+        ("event = \"pay\"\nholidays = [\"xmas\"]", "no day like"),
+        ("event = \"pay\"\ndetectr = \"count\"", "did you mean 'detector'?"),
+    ] {
+        let text = format!(
+            "[[funnel]]\nname = \"purchase\"\nsteps = [\"view\", \"pay\"]\nwithin = \"1 h\"\n\
+             [[channel]]\nname = \"ops\"\nkind = \"webhook\"\nurl = \"http://127.0.0.1:1\"\n\
+             [[alert]]\nname = \"payments\"\n{rule}\n"
+        );
+        std::fs::write(directory.path().join("c.toml"), text).unwrap();
+        let output = cambium(directory.path(), &["user", "--config", "c.toml", "u1"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{rule}: {said}");
+        assert!(said.contains(says), "{rule}: {said}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `cambium.toml`: what is counted, and where everything is.
 
+mod alerts;
 mod channels;
 mod definitions;
 mod sections;
@@ -7,10 +8,12 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use cambium_alerts::Rule;
 use cambium_clickhouse::Keep;
 use cambium_engine::{HashKey, Setup};
 use cambium_event::{self as event, Decoders, EVENT_SCHEMA, Plan, SchemaText, Schemas};
-use cambium_notify::Channel;
+use cambium_kafka::Place;
+use cambium_notify::{Channel, Settings as Watching, pipeline_rules};
 
 pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
@@ -44,6 +47,8 @@ pub struct Config {
     pub http: Http,
     keep: sections::Keep,
     channels: Vec<channels::Written>,
+    pub alerts: alerts::Alerts,
+    rules: Vec<Rule>,
     pub setup: Setup,
     /// Where the file lies: paths in it are relative to it.
     directory: PathBuf,
@@ -82,6 +87,8 @@ impl Config {
                 .check()
                 .with_context(|| format!("[[source]] {}", source.topic))?;
         }
+        let channels: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        let rules = alerts::rules(&sections.alert, &setup, &sections.alerts, &channels)?;
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
             let known = Sections::NAMES
@@ -99,8 +106,55 @@ impl Config {
             http: sections.http,
             keep: sections.keep,
             channels: sections.channel,
+            alerts: sections.alerts,
+            rules,
             setup,
             directory,
+        })
+    }
+
+    /// Where what becomes of alerts is written down.
+    pub fn alerts_journal(&self) -> Place {
+        let usual = || format!("{}-alerts", self.kafka.group);
+        Place {
+            brokers: self.kafka.brokers.clone(),
+            settings: self.kafka.settings.clone(),
+            topic: self.alerts.topic.clone().unwrap_or_else(usual),
+            group: usual(),
+        }
+    }
+
+    /// A rule by its name.
+    pub fn rule(&self, name: &str) -> Result<&Rule> {
+        let found = self.rules.iter().find(|rule| rule.name == name);
+        Ok(found.ok_or_else(|| {
+            let names = self.rules.iter().map(|rule| rule.name.as_str());
+            ConfigError(format!("there is no [[alert]] '{name}'{}", nearest(name, names)))
+        })?)
+    }
+
+    /// What is watched, and whom to tell, with the channels' secrets.
+    pub fn watching(&self) -> Result<Watching> {
+        let channels: Result<Vec<Channel>> = self
+            .channels
+            .iter()
+            .map(|channel| self.channel(&channel.name))
+            .collect();
+        let zones = self.setup.apps.iter().filter_map(|(name, app)| {
+            let zone = jiff::tz::TimeZone::get(&app.zone).ok()?;
+            Some((name.clone(), zone))
+        });
+        let mut rules = self.rules.clone();
+        rules.extend(pipeline_rules());
+        Ok(Watching {
+            rules,
+            channels: channels?,
+            zones: zones.collect(),
+            topics: self.sources.iter().map(|source| source.topic.clone()).collect(),
+            journal: self.alerts_journal(),
+            counted_by: alerts::counted_by(&self.setup),
+            session_gap_ms: alerts::session_gap_ms(&self.setup),
+            steps_before: alerts::steps_before(&self.setup)?,
         })
     }
 

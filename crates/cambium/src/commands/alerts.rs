@@ -1,12 +1,15 @@
 //! `cambium alerts`: rules and detectors.
 
+pub mod ack;
+pub mod list;
+pub mod run;
 pub mod simulate;
 pub mod test;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-/// Try detectors on a series, and channels.
+/// Evaluate rules, see and answer alerts, and try rules, detectors and channels.
 ///
 /// Example: cambium alerts simulate --csv orders.csv --detector count --output -
 #[derive(Args, Debug)]
@@ -17,13 +20,21 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    Simulate(simulate::Arguments),
+    Run(run::Arguments),
+    List(list::Arguments),
     Test(test::Arguments),
+    Ack(ack::Ack),
+    Silence(ack::Quieten),
+    Simulate(simulate::Arguments),
 }
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     match arguments.command {
-        Command::Simulate(arguments) => simulate::run(arguments),
+        Command::Run(arguments) => run::run(arguments).await,
+        Command::List(arguments) => list::run(arguments).await,
         Command::Test(arguments) => test::run(arguments).await,
+        Command::Ack(arguments) => ack::ack(arguments).await,
+        Command::Silence(arguments) => ack::silence(arguments).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
     }
 }

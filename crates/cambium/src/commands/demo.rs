@@ -29,15 +29,31 @@ pub struct Arguments {
     /// Your ClickHouse. Left out: the embedded engine
     #[arg(long, value_name = "URL")]
     clickhouse: Option<String>,
+    /// What breaks a minute after the start, for a minute; an alert tells
+    #[arg(long, value_name = "WHAT")]
+    incident: Option<Incident>,
+    /// Where alerts are sent, as JSON
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     /// End after so many seconds
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Incident {
+    /// Nobody can pay
+    Payments,
+}
+
 const TOPIC: &str = "cambium-demo";
+const GROUP: &str = "cambium-demo";
 const PARTITIONS: i32 = 2;
 const EVENTS_PER_SECOND: f64 = 200.0;
 const HEAD_START_MS: i64 = 60_000;
+/// After the start, and for how long.
+const INCIDENT_AFTER_MS: i64 = 60_000;
+const INCIDENT_LASTS_MS: i64 = 60_000;
 
 /// The broker, for as long as the demo lasts.
 enum Broker {
@@ -67,27 +83,41 @@ impl Broker {
 pub async fn run(arguments: Arguments) -> Result<()> {
     let broker = tokio::task::block_in_place(|| Broker::start(arguments.kafka.as_deref()))?;
     let place = Place::new(&broker)?;
-    let config = place.config(&broker, arguments.clickhouse.as_deref())?;
+    let config = place.config(
+        &broker,
+        arguments.clickhouse.as_deref(),
+        arguments.webhook.as_deref(),
+    )?;
     match &broker {
         Broker::InProcess(mock) => {
             mock.create_topic(TOPIC, PARTITIONS)?;
+            mock.create_topic(&config.alerts_journal().topic, 1)?;
         }
         _ => create_topic(&broker.brokers(), &config.kafka.settings, TOPIC, PARTITIONS).await?,
     }
     let warehouse = Warehouse::open_for_writing(&config, &place.data).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let brokers = broker.brokers();
+    let broken = arguments.incident.map(|_| {
+        let from = now_ms() + INCIDENT_AFTER_MS;
+        (from, from + INCIDENT_LASTS_MS)
+    });
     let publishing = std::thread::spawn({
         let (stop, brokers) = (stop.clone(), brokers.clone());
-        move || publish(&brokers, &stop)
+        move || publish(&brokers, broken, &stop)
     });
+    let watching = tokio::spawn(cambium_notify::run(
+        config.watching()?,
+        warehouse.client.clone(),
+        stop.clone(),
+    ));
     let consuming = super::run::consume(
         &config,
         warehouse.start(&config, &place.data, false)?,
         stop.clone(),
         Default::default(),
     );
-    let shown = screen::show(&warehouse.client, &brokers, &place.config_path);
+    let shown = screen::show(&warehouse.client, &brokers, &place.config_path, broken);
     let limit = Duration::from_secs(arguments.seconds.unwrap_or(u64::MAX / 1000));
     let ended = async {
         tokio::select! {
@@ -106,7 +136,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let published = publishing
         .join()
         .map_err(|_| anyhow::anyhow!("the simulated product stopped"))?;
-    consumed.and(ended).and(published)
+    let watched = watching.await.context("the alerts ended")?;
+    consumed.and(ended).and(published).and(watched)
 }
 
 /// Where the demo keeps what it has: with a broker that ends with it, in a directory that does too.
@@ -142,12 +173,16 @@ impl Place {
         })
     }
 
-    fn config(&self, broker: &Broker, clickhouse: Option<&str>) -> Result<Config> {
+    fn config(&self, broker: &Broker, clickhouse: Option<&str>, webhook: Option<&str>) -> Result<Config> {
+        let channel = webhook.map_or(String::new(), |url| {
+            format!("\n[[channel]]\nname = \"demo\"\nkind = \"webhook\"\nurl = \"{url}\"\n")
+        });
         let url = clickhouse.map_or(String::new(), |url| format!("url = \"{url}\"\n"));
         let text = format!(
             r#"# The demo's configuration. A funnel of your own: add one, and start a `cambium run` with it.
 [kafka]
 brokers = "{}"
+group = "{GROUP}"
 
 [[source]]
 topic = "{TOPIC}"
@@ -163,7 +198,11 @@ name = "purchase"
 steps = ["view", "cart", "checkout", "buy"]
 within = "1 day"
 by = ["platform"]
-"#,
+
+[[alert]]
+name = "payments"
+event = "buy"
+{channel}"#,
             broker.brokers(),
             self.database
         );
@@ -180,7 +219,7 @@ fn now_ms() -> i64 {
 }
 
 /// The product's events, each at its time.
-fn publish(brokers: &str, stop: &AtomicBool) -> Result<()> {
+fn publish(brokers: &str, payments_broken_ms: Option<(i64, i64)>, stop: &AtomicBool) -> Result<()> {
     let producer = Producer::new(brokers, &Default::default())?;
     // The shop opened a while ago, so that there is something to see at once.
     let start_ms = now_ms() - HEAD_START_MS;
@@ -188,6 +227,7 @@ fn publish(brokers: &str, stop: &AtomicBool) -> Result<()> {
         seed: start_ms as u64,
         start_ms,
         events_per_second: EVENTS_PER_SECOND,
+        payments_broken_ms,
         ..Settings::default()
     };
     for publication in Product::new(settings) {

@@ -79,6 +79,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         duplicate: arguments.duplicate,
         broken: arguments.broken,
         ahead: arguments.ahead,
+        payments_broken_ms: None,
     });
     let product = product.take(arguments.events);
     let records = match (&arguments.brokers, &arguments.topic) {

@@ -47,6 +47,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         std::process::exit(130);
     });
     let start = warehouse.start(&config, &arguments.place.data, arguments.accept_gap)?;
+    let watching = config.alerts.on.then(|| config.watching()).transpose()?;
     let readiness = Readiness {
         writer: start.writer.status().clone(),
         ..Readiness::default()
@@ -54,11 +55,25 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if !config.http.listen.is_empty() {
         http::serve(&config.http.listen, readiness.clone()).await?;
     }
-    consume(&config, start, stop, readiness.has_partitions).await
+    let watching = watching.map(|watching| {
+        tokio::spawn(cambium_notify::run(
+            watching,
+            warehouse.client.clone(),
+            stop.clone(),
+        ))
+    });
+    let consumed = consume(&config, start, stop.clone(), readiness.has_partitions).await;
+    stop.store(true, Ordering::Relaxed);
+    if let Some(watching) = watching
+        && let Err(error) = watching.await.context("the alerts ended")?
+    {
+        tracing::warn!("alerts: {error:#}");
+    }
+    consumed
 }
 
 /// ClickHouse with its tables, and the configured definitions shown; waits for a server that is away.
-async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
+pub(super) async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
     loop {
         let opened = async {
             let warehouse = Warehouse::open_for_counting(config, data).await?;

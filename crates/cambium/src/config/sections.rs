@@ -7,6 +7,7 @@ use cambium_engine::{DAY_MS, Duration, MINUTE_MS, RejectedPayload, TimeRules, We
 use cambium_event::Fields;
 use serde::Deserialize;
 
+use super::alerts::{Alerts, Written as Alert};
 use super::channels::Written as Channel;
 use serde::de::DeserializeOwned;
 
@@ -245,6 +246,8 @@ pub struct Sections {
     pub events_table: EventsTable,
     pub keep: Keep,
     pub channel: Vec<Channel>,
+    pub alert: Vec<Alert>,
+    pub alerts: Alerts,
     /// The first values of a `by` field that are kept, on each partition.
     pub max_values: usize,
     pub time: Time,
@@ -253,7 +256,7 @@ pub struct Sections {
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 16] = [
         "kafka",
         "source",
         "clickhouse",
@@ -264,6 +267,8 @@ impl Sections {
         "events_table",
         "keep",
         "channel",
+        "alert",
+        "alerts",
         "max_values",
         "time",
         "drop",
@@ -283,6 +288,8 @@ impl Sections {
             events_table: section(table, "events_table")?,
             keep: section(table, "keep")?,
             channel: section(table, "channel")?,
+            alert: section(table, "alert")?,
+            alerts: section(table, "alerts")?,
             max_values: max_values(table)?,
             time: section(table, "time")?,
             drop: section(table, "drop")?,

@@ -1,4 +1,7 @@
-//! `cambium alerts simulate`: when a detector would have fired over a series.
+//! `cambium alerts simulate`: when a rule would have fired over its past, or a detector over a series.
+
+mod plot;
+mod rule;
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -12,9 +15,10 @@ use csv::{ReaderBuilder, StringRecord, Trim};
 
 use crate::config::ConfigError;
 
-/// Run a detector over a series in a CSV file: what it expects of each row, and on which it fires.
+/// Run a rule over its past in ClickHouse, or a detector over a series in a CSV file.
 ///
-/// A header, then `time,value` (rate: `time,numerator,denominator`; silence: a row an event, its `time`). Times are RFC 3339 or Unix
+/// With a rule's NAME: when it would have fired, and a plot of it. With --csv: what the detector expects of each
+/// row, and on which it fires. A header, then `time,value` (rate: `time,numerator,denominator`; silence: a row an event, its `time`). Times are RFC 3339 or Unix
 /// seconds. Each row is judged from those before it alone; what is not known yet is an empty cell, and
 /// nothing fires on it.
 ///
@@ -28,16 +32,25 @@ use crate::config::ConfigError;
 ///   cusum      slack=0.5, limit=12, in standard deviations
 ///   silence    false_alarms=0.01 a week
 ///
+/// Example: cambium alerts simulate payments --config cambium.toml --from 2026-11-01 --plot payments.png
+///
 /// Example: cambium alerts simulate --csv orders.csv --detector count --set false_alarms=0.05 --output alarms.csv
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
+    #[command(flatten)]
+    rule: rule::Past,
     /// The series; - is standard input
-    #[arg(long, value_name = "FILE")]
-    csv: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "name",
+        requires = "detector"
+    )]
+    csv: Option<PathBuf>,
     /// The way of judging
-    #[arg(long, value_name = "DETECTOR", value_parser = kind, required = true)]
-    detector: Kind,
+    #[arg(long, value_name = "DETECTOR", value_parser = kind, requires = "csv")]
+    detector: Option<Kind>,
     /// After how long the series repeats itself
     #[arg(long, value_name = "DURATION", default_value = "1 week")]
     season: String,
@@ -80,14 +93,21 @@ fn kind(text: &str) -> Result<Kind, String> {
 
 const HEADER: [&str; 7] = ["time", "expected", "low", "high", "score", "firing", "value"];
 
-pub fn run(arguments: Arguments) -> Result<()> {
-    let options = options(&arguments).map_err(|error| ConfigError::new(format!("{error:#}")))?;
+pub async fn run(arguments: Arguments) -> Result<()> {
+    match (&arguments.csv, arguments.detector) {
+        (Some(csv), Some(detector)) => series(csv, detector, &arguments),
+        _ => rule::run(arguments.rule).await,
+    }
+}
+
+fn series(csv: &Path, detector: Kind, arguments: &Arguments) -> Result<()> {
+    let options = options(detector, arguments).map_err(|error| ConfigError::new(format!("{error:#}")))?;
     let mut detector = Detector::new(&options);
-    let shown = arguments.csv.display().to_string();
-    let input: Box<dyn Read> = if arguments.csv == Path::new("-") {
+    let shown = csv.display().to_string();
+    let input: Box<dyn Read> = if csv == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(File::open(&arguments.csv).with_context(|| format!("cannot read {shown}"))?)
+        Box::new(File::open(csv).with_context(|| format!("cannot read {shown}"))?)
     };
     let mut rows = ReaderBuilder::new()
         .trim(Trim::All)
@@ -116,8 +136,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
     end(&mut out, arguments.format, count).with_context(cannot)
 }
 
-fn options(arguments: &Arguments) -> Result<Options> {
-    let mut options = Options::new(arguments.detector);
+fn options(detector: Kind, arguments: &Arguments) -> Result<Options> {
+    let mut options = Options::new(detector);
     match arguments.direction {
         Some(Way::Drop) => options.direction = Direction::Drop,
         Some(Way::Rise) => options.direction = Direction::Rise,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use cambium_notify::{Message, State, send};
+use cambium_notify::{Message, Said, send};
 use clap::Args;
 
 use crate::config::Config;
@@ -32,7 +32,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let firing = Message {
         id: format!("test-{now}"),
         rule: "test".to_owned(),
-        state: State::Firing,
+        state: Said::Firing,
         severity: "info".to_owned(),
         metric: "a test of this channel; nothing is wrong".to_owned(),
         slice: String::new(),
@@ -44,9 +44,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         detected_at: now,
         resolved_at: None,
         link: String::new(),
+        evidence: cambium_alerts::Evidence::default(),
     };
     let resolved = Message {
-        state: State::Resolved,
+        state: Said::Resolved,
         resolved_at: Some(now),
         ..firing.clone()
     };

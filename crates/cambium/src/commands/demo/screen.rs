@@ -34,12 +34,30 @@ pub const NUMBERS: [(&str, &str); 6] = [
 const FUNNEL: &str = "SELECT step, step_name, users, round(100 * from_start, 1) AS percent, ifNull(toString(round(median_seconds, 1)), '') AS median_s \
                       FROM funnels WHERE funnel = 'purchase' AND grain = 'day' AND day = toDate(now('UTC')) ORDER BY step";
 
+/// What is out of the ordinary, or was.
+pub const ALERTS: &str = "SELECT rule, state, round(value) AS value, round(expected) AS expected, formatDateTime(started_at, '%T') AS since, \
+                          ifNull(formatDateTime(resolved_at, '%T'), '') AS until FROM alerts ORDER BY started_at DESC LIMIT 3";
+
 /// Shows the numbers once a second, for ever.
-pub async fn show(client: &Client, brokers: &str, config: &Path) -> Result<()> {
+pub async fn show(
+    client: &Client,
+    brokers: &str,
+    config: &Path,
+    broken_ms: Option<(i64, i64)>,
+) -> Result<()> {
     let mut out = std::io::stdout();
     let is_terminal = out.is_terminal();
     let pause = Duration::from_secs(if is_terminal { 1 } else { 5 });
     writeln!(out, "{}", hints(brokers, config))?;
+    if let Some((from, until)) = broken_ms {
+        let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        writeln!(
+            out,
+            "Payments break at {:.0} and are repaired at {:.0}.\n",
+            at(from),
+            at(until)
+        )?;
+    }
     let mut lines = 0;
     loop {
         tokio::time::sleep(pause).await;
@@ -65,6 +83,10 @@ async fn numbers(client: &Client) -> Result<String> {
     }
     let funnel = client.fetch(FUNNEL, "JSONCompactStringsEachRowWithNames").await?;
     text += &format!("\n{}\n", table(&funnel)?);
+    let alerts = client.fetch(ALERTS, "JSONCompactStringsEachRowWithNames").await?;
+    if alerts.iter().filter(|byte| **byte == b'\n').count() > 1 {
+        text += &format!("{}\n", table(&alerts)?);
+    }
     Ok(text)
 }
 
@@ -75,7 +97,7 @@ fn hints(brokers: &str, config: &Path) -> String {
         .collect();
     format!(
         "A simulated shop publishes to Kafka; its events are counted into ClickHouse. Ctrl-C ends it.\n\n\
-         Every number below is SQL:\n{}\n  -- the funnel\n  {FUNNEL}\n\n\
+         Every number below is SQL:\n{}\n  -- the funnel\n  {FUNNEL}\n  -- alerts, once there are any\n  {ALERTS}\n\n\
          Ask for yourself, in another terminal:\n  cambium query --config {} --data {} \"SELECT * FROM definitions\"\n\n\
          Send an event of your own:\n  echo '{{\"app\":\"shop\",\"event\":\"hello\",\"user_id\":\"me\",\"timestamp\":\"'$(date -u +%FT%TZ)'\"}}' | \
          cambium send --brokers {brokers} --topic {} -\n",

@@ -99,10 +99,14 @@ fn send(broker: &InProcess, count: usize) {
 }
 
 fn send_to(brokers: &str, count: usize) {
+    send_events(brokers, "view", count);
+}
+
+fn send_events(brokers: &str, event: &str, count: usize) {
     let producer = Producer::new(brokers, &BTreeMap::new()).unwrap();
     for number in 0..count {
         let line = format!(
-            r#"{{"app":"shop","event":"view","user_id":"u{number}","timestamp":{}}}"#,
+            r#"{{"app":"shop","event":"{event}","user_id":"u{number}","timestamp":{}}}"#,
             1_700_000_000_000i64
         );
         producer
@@ -272,4 +276,64 @@ async fn a_snapshot_that_cannot_be_read_is_passed_over() {
     send(&broker, 7);
     world.run(&broker.brokers(), "", 77).await;
     assert_eq!(world.events().await, 77);
+}
+
+async fn create_again(brokers: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .unwrap();
+    admin
+        .delete_topics(&["events"], &AdminOptions::new())
+        .await
+        .unwrap();
+    let started = Instant::now();
+    // A name is free again a moment after its topic is gone.
+    while let Err(error) = create_topic(brokers, &BTreeMap::new(), "events", 1).await {
+        assert!(started.elapsed() < Duration::from_secs(30), "{error:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A topic that was created again and is longer than the old one was: with a snapshot, and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_topic_of_that_name_is_told_apart_by_its_records() {
+    let (world, kafka) = (World::new(), LocalKafka::start().unwrap());
+    let brokers = kafka.brokers();
+    create_topic(&brokers, &BTreeMap::new(), "events", 1)
+        .await
+        .unwrap();
+    send_events(&brokers, "first", 80);
+    world.run(&brokers, "", 80).await;
+    create_again(&brokers).await;
+    send_events(&brokers, "second", 100);
+    refused_then_accepted(&world, &brokers, "the topic was created again", 180).await;
+    send_events(&brokers, "second", 5);
+    world.run(&brokers, "", 105).await;
+    assert_eq!(world.events().await, 185);
+
+    // What it counted of the first topic it cannot count again.
+    world.forget_snapshots();
+    send_events(&brokers, "second", 3);
+    refused_then_accepted(&world, &brokers, "no readable snapshot", 188).await;
+    world.forget_snapshots();
+    create_again(&brokers).await;
+    send_events(&brokers, "third", 120);
+    refused_then_accepted(&world, &brokers, "the topic was created again", 308).await;
+    let told = [
+        ("SELECT max(bitShiftRight(version, 48)) FROM progress_rows", "2\n"),
+        (
+            "SELECT from_offset, to_offset FROM gaps ORDER BY at",
+            "80\t0\n0\t105\n0\t0\n",
+        ),
+        (
+            "SELECT event, sum(events) FROM event_counts GROUP BY event ORDER BY event",
+            "first\t80\nsecond\t108\nthird\t120\n",
+        ),
+        ("SELECT sum(read) FROM records", "308\n"),
+    ];
+    for (query, expected) in told {
+        let answer = world.client.fetch(query, "TSV").await.unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected, "{query}");
+    }
 }

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 40] = [
+static FILES: [(&str, &str); 41] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
@@ -24,6 +24,7 @@ static FILES: [(&str, &str); 40] = [
     file!("015_rejected_rows.sql"),
     file!("016_gap_rows.sql"),
     file!("017_event_rows.sql"),
+    file!("018_progress_last_record.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),
     file!("022_count_members.sql"),

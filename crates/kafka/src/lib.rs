@@ -3,6 +3,7 @@
 mod copy;
 mod in_process;
 mod local;
+mod look;
 mod producer;
 mod read;
 mod registry;
@@ -12,6 +13,7 @@ mod source;
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
 pub use local::{LocalKafka, Secure};
+pub use look::PartitionLog;
 pub use producer::{Producer, create_topic};
 pub use read::read_all;
 pub use registry::Registry;

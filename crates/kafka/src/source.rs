@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,12 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use crate::PartitionLog;
+use crate::look::Looker;
+use crate::read::with_record;
 
 /// What the group is joined with.
 #[derive(Clone, Debug)]
@@ -45,12 +49,25 @@ pub trait Worker: Send + 'static {
 /// Makes the worker of a partition that is assigned. May wait.
 pub trait Assigner {
     type Worker: Worker;
-    fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<Self::Worker>;
+    fn start(&mut self, log: &PartitionLog<'_>) -> Result<Self::Worker>;
 }
 
 enum Rebalance {
     Assign(TopicPartitionList),
     Revoke(TopicPartitionList),
+}
+
+impl Rebalance {
+    /// Agrees without doing anything for it. The group waits for an answer, or it cannot be left.
+    fn agree(&self, consumer: &BaseConsumer<Group>) {
+        let agreed = match self {
+            Rebalance::Assign(partitions) => consumer.incremental_assign(partitions),
+            Rebalance::Revoke(partitions) => consumer.incremental_unassign(partitions),
+        };
+        if let Err(error) = agreed {
+            tracing::debug!("leaving the group: {error}");
+        }
+    }
 }
 
 /// Takes notes of rebalances; they are carried out by the loop that polls.
@@ -96,31 +113,28 @@ impl ConsumerContext for Group {
         error: rd_kafka_resp_err_t,
         partitions: &mut TopicPartitionList,
     ) {
-        let is_assigned = error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.leaving.load(Ordering::Relaxed) {
-            let agreed = if is_assigned {
-                consumer.incremental_assign(partitions)
-            } else {
-                consumer.incremental_unassign(partitions)
-            };
-            if let Err(error) = agreed {
-                tracing::debug!("leaving the group: {error}");
-            }
-            return;
-        }
-        let partitions = partitions.clone();
-        let rebalance = if is_assigned {
-            Rebalance::Assign(partitions)
+        let rebalance = if error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Rebalance::Assign(partitions.clone())
         } else {
-            Rebalance::Revoke(partitions)
+            Rebalance::Revoke(partitions.clone())
         };
-        if let Ok(mut rebalances) = self.rebalances.lock() {
+        if self.leaving.load(Ordering::Relaxed) {
+            rebalance.agree(consumer);
+        } else if let Ok(mut rebalances) = self.rebalances.lock() {
             rebalances.push_back(rebalance);
         }
     }
 }
 
 type Key = (String, i32);
+
+fn keys(partitions: &TopicPartitionList) -> Vec<Key> {
+    let partitions = partitions.elements();
+    let keys = partitions
+        .iter()
+        .map(|one| (one.topic().to_owned(), one.partition()));
+    keys.collect()
+}
 
 /// A partition's thread, and what it shares with the loop: numbers only.
 struct Thread {
@@ -131,6 +145,7 @@ struct Thread {
 }
 
 pub struct Source<A: Assigner> {
+    config: ClientConfig,
     consumer: Arc<BaseConsumer<Group>>,
     assigner: A,
     threads: BTreeMap<Key, Thread>,
@@ -172,6 +187,7 @@ impl<A: Assigner> Source<A> {
             .with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         let brokers = settings.brokers.clone();
         Ok(Source {
+            config,
             consumer: Arc::new(consumer),
             assigner,
             threads: BTreeMap::new(),
@@ -182,11 +198,21 @@ impl<A: Assigner> Source<A> {
     /// Consumes until `stop` is set; then everything is left safe.
     pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
         let ended = self.consume(stop);
-        self.consumer.context().leaving.store(true, Ordering::Relaxed);
         // A group that cannot be left in order is left all the same, with its work safe.
         let rest: Vec<Key> = self.threads.keys().cloned().collect();
         let finished = self.finish(&rest).map(|_| ());
+        self.leave();
         ended.and(finished)
+    }
+
+    /// Agrees to what the group still waits for, and to all that it will want.
+    fn leave(&self) {
+        let group = self.consumer.context();
+        group.leaving.store(true, Ordering::Relaxed);
+        let rest = group.rebalances.lock().map(|mut rest| std::mem::take(&mut *rest));
+        for rebalance in rest.unwrap_or_default() {
+            rebalance.agree(&self.consumer);
+        }
     }
 
     fn consume(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -227,39 +253,35 @@ impl<A: Assigner> Source<A> {
             Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
             Some(Err(error)) => consumer.context().warn(format!("Kafka: {error}")),
         }
-        loop {
-            let next = consumer
-                .context()
-                .rebalances
-                .lock()
-                .map_err(|_| anyhow!("a rebalance was lost"))?
-                .pop_front();
-            match next {
-                None => return Ok(()),
-                Some(Rebalance::Assign(partitions)) => self.assign(partitions)?,
-                Some(Rebalance::Revoke(partitions)) => self.revoke(&partitions)?,
+        while let Some(rebalance) = self.next_rebalance()? {
+            let done = match &rebalance {
+                Rebalance::Assign(partitions) => self.assign(partitions.clone()),
+                Rebalance::Revoke(partitions) => self.revoke(partitions),
+            };
+            if let Err(error) = done {
+                // What failed half-way is still to be answered, as we leave.
+                self.rebalances()?.push_front(rebalance);
+                return Err(error);
             }
         }
+        Ok(())
+    }
+
+    fn rebalances(&self) -> Result<MutexGuard<'_, VecDeque<Rebalance>>> {
+        let rebalances = self.consumer.context().rebalances.lock();
+        rebalances.map_err(|_| anyhow!("a rebalance was lost"))
+    }
+
+    fn next_rebalance(&self) -> Result<Option<Rebalance>> {
+        Ok(self.rebalances()?.pop_front())
     }
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> = partitions
-            .elements()
-            .iter()
-            .map(|one| (one.topic().to_owned(), one.partition()))
-            .collect();
+        let keys = keys(&partitions);
+        let looker = Looker::new(self.config.clone());
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
-            let started = self.start_worker(topic, *partition);
-            let (worker, end) = match started {
-                Ok(started) => started,
-                Err(error) => {
-                    // The group waits for an answer, or it cannot be left.
-                    self.consumer.context().leaving.store(true, Ordering::Relaxed);
-                    let _ = self.consumer.incremental_assign(&partitions);
-                    return Err(error);
-                }
-            };
+            let (worker, end) = self.start_worker(topic, *partition, &looker)?;
             partitions
                 .set_partition_offset(topic, *partition, Offset::Offset(worker.position()))
                 .context("an offset is not valid")?;
@@ -279,22 +301,24 @@ impl<A: Assigner> Source<A> {
         Ok(())
     }
 
-    fn start_worker(&mut self, topic: &str, partition: i32) -> Result<(A::Worker, i64)> {
+    fn start_worker(&mut self, topic: &str, partition: i32, looker: &Looker) -> Result<(A::Worker, i64)> {
         let (earliest, end) = self
             .consumer
             .fetch_watermarks(topic, partition, BROKER_TIMEOUT)
             .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
-        Ok((self.assigner.start(topic, partition, earliest, end)?, end))
+        let log = PartitionLog {
+            topic,
+            partition,
+            earliest,
+            end,
+            looker,
+        };
+        Ok((self.assigner.start(&log)?, end))
     }
 
     /// Threads are joined before their partitions are given back.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> = partitions
-            .elements()
-            .iter()
-            .map(|one| (one.topic().to_owned(), one.partition()))
-            .collect();
-        let safe = self.finish(&keys)?;
+        let safe = self.finish(&keys(partitions))?;
         if let Err(error) = self.consumer.commit(&safe, CommitMode::Sync)
             && safe.count() > 0
         {
@@ -416,7 +440,7 @@ fn own<W: Worker>(
         let took = match queue.poll(Duration::from_millis(20)) {
             Some(Ok(message)) => {
                 end.fetch_max(message.offset() + 1, Ordering::Relaxed);
-                while !apply(&mut worker, &message)? {
+                while !with_record(&message, |record| worker.apply(record))? {
                     if stop.load(Ordering::Relaxed) {
                         return worker.finish();
                     }
@@ -444,22 +468,4 @@ fn own<W: Worker>(
         }
     }
     worker.finish()
-}
-
-fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<bool> {
-    let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .filter_map(|header| Some((header.key, header.value?)))
-            .collect()
-    });
-    worker.apply(&Record {
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key(),
-        headers: &headers,
-        taken_in_at: None,
-        schema: None,
-        payload: message.payload(),
-    })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, Registry, Settings, Source, Worker};
+use cambium_kafka::{Assigner, PartitionLog, Registry, Settings, Source, Worker};
 use cambium_pipeline::{Applied, Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
@@ -145,24 +145,30 @@ struct Owners {
 impl Assigner for Owners {
     type Worker = PartitionWorker;
 
-    fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<PartitionWorker> {
+    fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {
+        let topic = held.topic;
         let source = self
             .topics
             .get(topic)
             .with_context(|| format!("topic {topic} is not in the configuration"))?;
         let first = match source.start {
-            config::Start::Latest => end,
-            config::Start::Earliest => earliest,
+            config::Start::Latest => held.end,
+            config::Start::Earliest => held.earliest,
         };
         let with = Start {
             topic: Topic {
                 name: topic.to_owned(),
-                partition,
+                partition: held.partition,
             },
             setup: source.setup.clone(),
             ..self.start.clone()
         };
-        let log = Log { earliest, end, first };
+        let log = Log {
+            earliest: held.earliest,
+            end: held.end,
+            first,
+            look: &|offset| held.mark_at(offset),
+        };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
                 Ok(owner) => {

@@ -169,13 +169,7 @@ async fn another_topic_of_that_name_is_refused_and_accepted_with_a_gap() {
     drop(first);
     let second = broker();
     send(&second, 30);
-    let refused = world.command(&second.brokers(), "").output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        said.contains("created again") && said.contains("--accept-gap"),
-        "{said}"
-    );
+    refused(&world, &second.brokers(), "created again");
     let mut command = world.command(&second.brokers(), "");
     let process = Process::start(command.arg("--accept-gap"));
     let started = Instant::now();
@@ -206,12 +200,23 @@ async fn forget_records_before(brokers: &str, offset: i64) {
     admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
 }
 
-/// Refused with a message that names what would be lost; accepted, it is counted on and noted.
-async fn refused_then_accepted(world: &World, brokers: &str, says: &str, events: i64) {
+/// Refused, soon, with a message that names what would be lost and what to do.
+fn refused(world: &World, brokers: &str, says: &str) {
+    let begun = Instant::now();
     let refused = world.command(brokers, "").output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains(says) && said.contains("--accept-gap"), "{said}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "refusing took {:?}",
+        begun.elapsed()
+    );
+}
+
+/// Refused; accepted, it is counted on and noted.
+async fn refused_then_accepted(world: &World, brokers: &str, says: &str, events: i64) {
+    refused(world, brokers, says);
     let process = Process::start(world.command(brokers, "").arg("--accept-gap"));
     let started = Instant::now();
     while world.events().await != events {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,12 @@ impl Rebalance {
     /// Agrees without doing anything for it. The group waits for an answer, or it cannot be left.
     fn agree(&self, consumer: &BaseConsumer<Group>) {
         let agreed = match self {
-            Rebalance::Assign(partitions) => consumer.incremental_assign(partitions),
+            // From the end on: where the group once was need not be asked for, and nothing is read.
+            Rebalance::Assign(partitions) => {
+                let mut partitions = partitions.clone();
+                let set = partitions.set_all_offsets(Offset::End);
+                set.and_then(|()| consumer.incremental_assign(&partitions))
+            }
             Rebalance::Revoke(partitions) => consumer.incremental_unassign(partitions),
         };
         if let Err(error) = agreed {
@@ -155,6 +160,8 @@ pub struct Source<A: Assigner> {
 const POLL: Duration = Duration::from_millis(100);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The group is told that it is left, but a broker that does not listen is not waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<A: Assigner> Source<A> {
     pub fn new(settings: &Settings, assigner: A) -> Result<Self> {
@@ -205,13 +212,23 @@ impl<A: Assigner> Source<A> {
         ended.and(finished)
     }
 
-    /// Agrees to what the group still waits for, and to all that it will want.
-    fn leave(&self) {
+    /// Agrees to what the group still waits for, and to all that it will want, until it is left.
+    fn leave(self) {
         let group = self.consumer.context();
         group.leaving.store(true, Ordering::Relaxed);
         let rest = group.rebalances.lock().map(|mut rest| std::mem::take(&mut *rest));
         for rebalance in rest.unwrap_or_default() {
             rebalance.agree(&self.consumer);
+        }
+        // librdkafka looks for a broker that is gone for as long as a session lasts.
+        let consumer = self.consumer;
+        let (done, left) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            let _ = done.send(());
+        });
+        if left.recv_timeout(LEAVE_TIMEOUT).is_err() {
+            tracing::debug!("the group does not answer, and forgets this consumer by itself");
         }
     }
 
@@ -225,7 +242,7 @@ impl<A: Assigner> Source<A> {
             }
         }
         self.consumer.unsubscribe();
-        let deadline = Instant::now() + BROKER_TIMEOUT;
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
         while !self.threads.is_empty() && Instant::now() < deadline {
             self.poll(POLL)?;
         }
@@ -319,11 +336,8 @@ impl<A: Assigner> Source<A> {
     /// Threads are joined before their partitions are given back.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<()> {
         let safe = self.finish(&keys(partitions))?;
-        if let Err(error) = self.consumer.commit(&safe, CommitMode::Sync)
-            && safe.count() > 0
-        {
-            tracing::debug!("offsets for lag tools were not committed: {error}");
-        }
+        // Nothing is waited for: a broker that is gone would hold the process for as long as it is looked for.
+        self.commit(&safe);
         self.consumer
             .incremental_unassign(partitions)
             .context("the partitions could not be given back")
@@ -374,12 +388,17 @@ impl<A: Assigner> Source<A> {
             safe.add_partition_offset(topic, *partition, offset)
                 .context("an offset is not valid")?;
         }
+        self.commit(&safe);
+        Ok(())
+    }
+
+    /// Leaves offsets for lag tools.
+    fn commit(&self, safe: &TopicPartitionList) {
         if safe.count() > 0
-            && let Err(error) = self.consumer.commit(&safe, CommitMode::Async)
+            && let Err(error) = self.consumer.commit(safe, CommitMode::Async)
         {
             tracing::debug!("offsets for lag tools were not committed: {error}");
         }
-        Ok(())
     }
 }
 

@@ -342,3 +342,58 @@ async fn a_longer_topic_of_that_name_is_told_apart_by_its_records() {
         assert_eq!(String::from_utf8(answer).unwrap(), expected, "{query}");
     }
 }
+
+/// A process that uses another's embedded engine says so when that ends, and then goes on with its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_of_another_process_that_ends_is_noticed() {
+    let (directory, broker) = (tempfile::tempdir().unwrap(), broker());
+    send(&broker, 10);
+    let config = directory.path().join("cambium.toml");
+    let text = format!(
+        "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\n[http]\nlisten = \"\"\n",
+        broker.brokers()
+    );
+    std::fs::write(&config, text).unwrap();
+    let shared = engine(&directory.path().join("clickhouse"));
+    let client = client(shared.url());
+    let command = || {
+        let mut command = Command::new(program());
+        command.arg("run").arg("--config").arg(&config);
+        command.arg("--data").arg(directory.path());
+        command
+    };
+    let mut process = Process(
+        command()
+            .env("CAMBIUM_LOG", "error")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let started = Instant::now();
+    while number(&client, "SELECT sum(offset) FROM progress")
+        .await
+        .unwrap_or(-1)
+        < 10
+    {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(shared);
+    let ended = Instant::now();
+    while process.0.try_wait().unwrap().is_none() {
+        assert!(ended.elapsed() < Duration::from_secs(20), "it goes on waiting");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(process.0.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(process.0.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert!(
+        said.contains("has ended") && said.contains("start again"),
+        "{said}"
+    );
+
+    let asked = ["SELECT sum(events) FROM event_counts"];
+    let arguments = ["query", "--config", "cambium.toml", "--data", "."];
+    let answer = super::cambium(directory.path(), &[arguments.as_slice(), &asked].concat());
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "10\n");
+}

@@ -17,7 +17,25 @@ fn a_wrong_configuration_says_what_and_where() {
     refuses("[time]\nlatenes = \"1 h\"", "did you mean 'lateness'?");
     refuses("[funel]\nx = 1", "did you mean 'funnel'?");
     refuses("[time]\nlateness = \"soon\"", "write it like");
-    refuses("[app.shop]\ntime_zone = \"Mars\"", "Mars");
+    refuses(
+        "[app.shop]\ntime_zone = \"Mars\"",
+        "[app.shop]: time_zone: time zone 'Mars' is not known",
+    );
+    let fields = |fields: &str| format!("[[source]]\ntopic = \"t\"\n[source.fields]\n{fields}");
+    refuses(&fields("usr_id = \"x\""), "did you mean 'user_id'?");
+    refuses(
+        &fields("timestamp = { feld = \"ts\" }"),
+        "unknown key 'feld' in fields.timestamp; did you mean 'field'?",
+    );
+    refuses(&fields("app = { value = \"a\", unit = \"s\" }"), "{ value = … }");
+    refuses(
+        "[[funnel]]\nname = \"f\"\nsteps = [{ evnt = \"a\" }]\nwithin = \"1 h\"",
+        "did you mean 'event'?",
+    );
+    refuses(
+        "[[unique]]\nname = \"u\"\nevent = 5",
+        "event is a name or a list of names",
+    );
     refuses(
         "[[funnel]]\nname = \"f\"\nsteps = [\"a\", { event = \"b\", where = \"price >\" }]\nwithin = \"1 day\"",
         "^",

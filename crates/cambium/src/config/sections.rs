@@ -318,12 +318,17 @@ pub fn explain(error: &str) -> String {
     if !error.contains("unknown field") {
         return error;
     }
-    let names = quoted(&error);
+    // Where it is, stands behind: "… in `fields.timestamp`".
+    let (error, place) = match error.rsplit_once(" in `") {
+        Some((error, place)) => (error, format!(" in {}", place.trim_end_matches('`'))),
+        None => (error.as_str(), String::new()),
+    };
+    let names = quoted(error);
     let Some((unknown, known)) = names.split_first() else {
-        return error;
+        return error.to_owned();
     };
     format!(
-        "unknown key '{unknown}'{}",
+        "unknown key '{unknown}'{place}{}",
         nearest(unknown, known.iter().map(String::as_str))
     )
 }

@@ -13,7 +13,7 @@ use cambium_engine::Topic;
 use cambium_pipeline::{Rhythm, Start};
 use cambium_snapshots::Store;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 /// A client, with the engine that it needs, if that is embedded.
 pub struct Warehouse {
@@ -94,7 +94,7 @@ impl Warehouse {
     /// Where snapshots live.
     pub fn store(config: &Config, data: &Path) -> Result<Store> {
         match &config.snapshots.url {
-            Some(url) => Store::url(url),
+            Some(url) => Ok(Store::url(url).map_err(|error| ConfigError::new(format!("{error:#}")))?),
             None => Store::directory(&data.join("snapshots")),
         }
     }

@@ -32,6 +32,40 @@ pub struct Settings {
     pub settings: BTreeMap<String, String>,
 }
 
+impl Settings {
+    /// Whether librdkafka takes them; nothing is connected to.
+    pub fn check(&self) -> Result<()> {
+        let config = self.config().create_native_config();
+        config.map(|_| ()).context(REFUSED)
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            // A process that was killed gives its partitions up after 10 s; one that waits for ClickHouse or
+            // loads a large snapshot in a rebalance keeps them.
+            .set("session.timeout.ms", "10000")
+            .set("max.poll.interval.ms", "86400000")
+            .set("check.crcs", "true")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100");
+        for (name, value) in &self.settings {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+const REFUSED: &str = "[kafka] settings: librdkafka does not take them";
+
 /// Does the work of one partition, on its own thread.
 pub trait Worker: Send + 'static {
     /// Where the partition is read from.
@@ -165,29 +199,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<A: Assigner> Source<A> {
     pub fn new(settings: &Settings, assigner: A) -> Result<Self> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &settings.brokers)
-            .set("group.id", &settings.group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            // A process that was killed gives its partitions up after 10 s; one that waits for ClickHouse or
-            // loads a large snapshot in a rebalance keeps them.
-            .set("session.timeout.ms", "10000")
-            .set("max.poll.interval.ms", "86400000")
-            .set("check.crcs", "true")
-            .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.wait.max.ms", "100");
-        for (name, value) in &settings.settings {
-            config.set(name, value);
-        }
-        let consumer: BaseConsumer<Group> = config
-            .create_with_context(Group::default())
-            .context("[kafka] settings: librdkafka does not take them")?;
+        let config = settings.config();
+        let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).context(REFUSED)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer
             .subscribe(&topics)

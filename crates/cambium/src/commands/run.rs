@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::Where;
 use crate::Processors;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::http::{self, Readiness};
 use crate::warehouse::Warehouse;
 
@@ -32,6 +32,10 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
+    if config.sources.is_empty() {
+        let text = "there is no [[source]] in the configuration: nothing to consume";
+        return Err(ConfigError::new(text.to_owned()).into());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let warehouse = tokio::select! {
         opened = open(&config, &arguments.place.data) => opened?,
@@ -84,14 +88,14 @@ pub async fn consume(
 ) -> Result<()> {
     let mut topics = BTreeMap::new();
     for source in &config.sources {
-        let registry = source.registry.as_deref().map(Registry::new).transpose()?;
+        let registry = source.registry.as_deref().map(Registry::new).transpose();
+        let registry = registry.map_err(|error| ConfigError::new(format!("{error:#}")))?;
         let topic = SourceOfTopic {
             setup: config.setup_of(source)?,
             start: source.start,
             registry: registry.map(Arc::new),
         };
-        let known = topics.insert(source.topic.clone(), topic);
-        anyhow::ensure!(known.is_none(), "[[source]] {} is there twice", source.topic);
+        topics.insert(source.topic.clone(), topic);
     }
     let owners = Owners {
         start,
@@ -105,10 +109,9 @@ pub async fn consume(
         topics: config.sources.iter().map(|source| source.topic.clone()).collect(),
         settings: config.kafka.settings.clone(),
     };
-    anyhow::ensure!(
-        !settings.topics.is_empty(),
-        "there is no [[source]] in the configuration: nothing to consume"
-    );
+    settings
+        .check()
+        .map_err(|error| ConfigError::new(format!("{error:#}")))?;
     tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop))
         .await
         .context("consuming ended")?

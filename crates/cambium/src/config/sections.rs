@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use cambium_engine::{DAY_MS, Duration, MINUTE_MS, RejectedPayload, TimeRules, WeekStart, duration_ms};
 use cambium_event::Fields;
 use serde::Deserialize;
@@ -87,6 +87,19 @@ pub struct ClickHouse {
     pub password_file: Option<String>,
     pub database: String,
     pub cluster: Option<String>,
+}
+
+impl ClickHouse {
+    pub fn check(&self) -> Result<()> {
+        if let Some(url) = &self.url {
+            let is_http = url.starts_with("http://") || url.starts_with("https://");
+            ensure!(
+                is_http,
+                "[clickhouse] url: '{url}' is no URL of ClickHouse's HTTP interface; write it like \"http://localhost:8123\""
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Default for ClickHouse {

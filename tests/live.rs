@@ -8,6 +8,7 @@ mod faults;
 mod files;
 mod kafka;
 mod keys;
+mod meanings;
 mod registry;
 mod sketches;
 mod starts;

@@ -9,6 +9,7 @@ mod files;
 mod hook;
 mod kafka;
 mod keys;
+mod meanings;
 mod registry;
 mod sketches;
 mod starts;

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS progress_rows
     offset Int64,
     end_offset Int64,
     watermark DateTime64(3, 'UTC'),
-    flushed_at DateTime64(3, 'UTC')
+    flushed_at DateTime64(3, 'UTC'),
+    last_record UInt64 DEFAULT 0
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY (topic, partition);

@@ -9,6 +9,6 @@ CREATE OR REPLACE VIEW definitions
     app LowCardinality(String) COMMENT 'The app that it counts'
 )
 AS SELECT id, kind, name, text, generation,
-    id NOT IN (SELECT id FROM definition_states FINAL WHERE NOT shown) AS shown, app
+    toBool(id NOT IN (SELECT id FROM definition_states FINAL WHERE NOT shown)) AS shown, app
 FROM definition_rows FINAL
 COMMENT 'What is counted, and whether it is shown';

@@ -23,7 +23,7 @@ CREATE OR REPLACE VIEW sessions
 AS SELECT s.app AS app, user, session_id, started_at, ended_at, day,
     toFloat64(toUnixTimestamp64Milli(ended_at) - toUnixTimestamp64Milli(started_at)) / 1000 AS seconds,
     events, pages, entry, exit, toBool(s.bounced) AS bounced,
-    toUnixTimestamp64Milli(ended_at) + gap_ms >= c.clock_ms AS is_open,
+    toBool(toUnixTimestamp64Milli(ended_at) + gap_ms >= c.clock_ms) AS is_open,
     platform, app_version, channel, campaign, country, CAST(map(), 'Map(LowCardinality(String), String)') AS properties
 FROM session_rows AS s FINAL
 LEFT JOIN

@@ -17,7 +17,25 @@ fn a_wrong_configuration_says_what_and_where() {
     refuses("[time]\nlatenes = \"1 h\"", "did you mean 'lateness'?");
     refuses("[funel]\nx = 1", "did you mean 'funnel'?");
     refuses("[time]\nlateness = \"soon\"", "write it like");
-    refuses("[app.shop]\ntime_zone = \"Mars\"", "Mars");
+    refuses(
+        "[app.shop]\ntime_zone = \"Mars\"",
+        "[app.shop]: time_zone: time zone 'Mars' is not known",
+    );
+    let fields = |fields: &str| format!("[[source]]\ntopic = \"t\"\n[source.fields]\n{fields}");
+    refuses(&fields("usr_id = \"x\""), "did you mean 'user_id'?");
+    refuses(
+        &fields("timestamp = { feld = \"ts\" }"),
+        "unknown key 'feld' in fields.timestamp; did you mean 'field'?",
+    );
+    refuses(&fields("app = { value = \"a\", unit = \"s\" }"), "{ value = … }");
+    refuses(
+        "[[funnel]]\nname = \"f\"\nsteps = [{ evnt = \"a\" }]\nwithin = \"1 h\"",
+        "did you mean 'event'?",
+    );
+    refuses(
+        "[[unique]]\nname = \"u\"\nevent = 5",
+        "event is a name or a list of names",
+    );
     refuses(
         "[[funnel]]\nname = \"f\"\nsteps = [\"a\", { event = \"b\", where = \"price >\" }]\nwithin = \"1 day\"",
         "^",
@@ -32,6 +50,53 @@ fn a_wrong_configuration_says_what_and_where() {
     refuses("[[unique]]\nevent = \"x\"", "needs a name");
     refuses("[[unique]]\nname = \"x\"\nby = [\"event\"]", "no dimension");
     refuses("[[drop]]\nwhere = \"is_bot = true\"", "is_bot = true\n");
+}
+
+/// What is wrong with the configuration, and is found only where it is used, is told apart from what fails.
+#[test]
+fn wrong_use_is_exit_code_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let source = "[[source]]\ntopic = \"t\"\n[http]\nlisten = \"\"\n";
+    let with = |more: &str| format!("{source}{more}");
+    let run = ["run", "--config", "c.toml"].as_slice();
+    let replay = ["replay", "--config", "c.toml", "-"].as_slice();
+    for (configuration, arguments, says) in [
+        (String::new(), run, "no [[source]]"),
+        (
+            with(source.lines().next().unwrap()) + "\ntopic = \"t\"",
+            run,
+            "twice",
+        ),
+        (
+            with("[kafka]\nsettings = { \"no.such\" = \"1\" }"),
+            run,
+            "no.such",
+        ),
+        (with("[snapshots]\nurl = \"nonsense\""), replay, "no URL"),
+        (with("[clickhouse]\nurl = \"nonsense\""), replay, "no URL"),
+        (
+            "[[source]]\ntopic = \"t\"\nformat = \"avro-confluent\"\nregistry = \"nonsense\"".to_owned(),
+            run,
+            "no URL",
+        ),
+        (
+            String::new(),
+            ["rekey", "--config", "c.toml", "--from", "a", "--to", "a"].as_slice(),
+            "itself",
+        ),
+        (
+            String::new(),
+            ["generate", "--start", "soon"].as_slice(),
+            "--start",
+        ),
+    ] {
+        std::fs::write(path.join("c.toml"), &configuration).unwrap();
+        let output = cambium(path, arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{configuration}: {said}");
+        assert!(said.contains(says), "{configuration}: {said}");
+    }
 }
 
 #[test]

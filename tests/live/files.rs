@@ -300,3 +300,55 @@ fn generated_events_are_counted_as_their_truth_says() {
     );
     assert_eq!(reached, truth["funnel"]["users"].to_string());
 }
+
+/// What a view says of its columns is what its rows are.
+#[test]
+fn the_columns_of_views_are_what_they_say() {
+    let place = Place::new(
+        "[keep]\nrejected = \"forever\"\n[[funnel]]\nname = \"f\"\nsteps = [\"e\", \"f\"]\nwithin = \"1 h\"\nby = [\"platform\"]\n",
+    );
+    let lines = line("u1", "e", START) + &line("u1", "f", START + 1) + "no event\n";
+    place.write("e.jsonl", lines.as_bytes());
+    place.replay(&["e.jsonl"]);
+    for view in [
+        "event_counts",
+        "unique_users",
+        "active_users",
+        "rolling_users",
+        "rolling_users_now",
+        "sessions",
+        "funnels",
+        "funnel_users",
+        "progress",
+        "records",
+        "rejected_events",
+        "definitions",
+        "origins",
+        "gaps",
+    ] {
+        let described = place.query(&format!("DESCRIBE TABLE {view}"));
+        let described: Vec<&str> = described
+            .lines()
+            .map(|column| column.split('\t').nth(1).unwrap())
+            .collect();
+        let arguments = ["query", "--config", "c.toml", "--format", "TSVWithNamesAndTypes"];
+        let select = format!("SELECT * FROM {view} LIMIT 1");
+        let found = cambium(place.path(), &[arguments.as_slice(), &[&select]].concat()).stdout;
+        let types = found.split(|byte| *byte == b'\n').nth(1).unwrap().to_owned();
+        assert_eq!(String::from_utf8(types).unwrap(), described.join("\t"), "{view}");
+    }
+    assert_eq!(place.query("SELECT is_open FROM sessions"), "false\n");
+}
+
+#[test]
+fn a_week_begins_when_each_app_says() {
+    let place = Place::new("[time]\nweek_start = \"sunday\"\n[app.b.time]\nweek_start = \"saturday\"\n");
+    let lines = line("u1", "e", START) + &line("u1", "e", START).replace(r#""app":"a""#, r#""app":"b""#);
+    place.write("e.jsonl", lines.as_bytes());
+    place.replay(&["e.jsonl"]);
+    // 2023-11-14 was a Tuesday.
+    assert_eq!(
+        place.query("SELECT app, day FROM active_users WHERE grain = 'week' ORDER BY app"),
+        "a\t2023-11-12\nb\t2023-11-11\n"
+    );
+}

@@ -99,10 +99,14 @@ fn send(broker: &InProcess, count: usize) {
 }
 
 fn send_to(brokers: &str, count: usize) {
+    send_events(brokers, "view", count);
+}
+
+fn send_events(brokers: &str, event: &str, count: usize) {
     let producer = Producer::new(brokers, &BTreeMap::new()).unwrap();
     for number in 0..count {
         let line = format!(
-            r#"{{"app":"shop","event":"view","user_id":"u{number}","timestamp":{}}}"#,
+            r#"{{"app":"shop","event":"{event}","user_id":"u{number}","timestamp":{}}}"#,
             1_700_000_000_000i64
         );
         producer
@@ -165,13 +169,7 @@ async fn another_topic_of_that_name_is_refused_and_accepted_with_a_gap() {
     drop(first);
     let second = broker();
     send(&second, 30);
-    let refused = world.command(&second.brokers(), "").output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        said.contains("created again") && said.contains("--accept-gap"),
-        "{said}"
-    );
+    refused(&world, &second.brokers(), "created again");
     let mut command = world.command(&second.brokers(), "");
     let process = Process::start(command.arg("--accept-gap"));
     let started = Instant::now();
@@ -202,12 +200,23 @@ async fn forget_records_before(brokers: &str, offset: i64) {
     admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
 }
 
-/// Refused with a message that names what would be lost; accepted, it is counted on and noted.
-async fn refused_then_accepted(world: &World, brokers: &str, says: &str, events: i64) {
+/// Refused, soon, with a message that names what would be lost and what to do.
+fn refused(world: &World, brokers: &str, says: &str) {
+    let begun = Instant::now();
     let refused = world.command(brokers, "").output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains(says) && said.contains("--accept-gap"), "{said}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "refusing took {:?}",
+        begun.elapsed()
+    );
+}
+
+/// Refused; accepted, it is counted on and noted.
+async fn refused_then_accepted(world: &World, brokers: &str, says: &str, events: i64) {
+    refused(world, brokers, says);
     let process = Process::start(world.command(brokers, "").arg("--accept-gap"));
     let started = Instant::now();
     while world.events().await != events {
@@ -272,4 +281,119 @@ async fn a_snapshot_that_cannot_be_read_is_passed_over() {
     send(&broker, 7);
     world.run(&broker.brokers(), "", 77).await;
     assert_eq!(world.events().await, 77);
+}
+
+async fn create_again(brokers: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .create()
+        .unwrap();
+    admin
+        .delete_topics(&["events"], &AdminOptions::new())
+        .await
+        .unwrap();
+    let started = Instant::now();
+    // A name is free again a moment after its topic is gone.
+    while let Err(error) = create_topic(brokers, &BTreeMap::new(), "events", 1).await {
+        assert!(started.elapsed() < Duration::from_secs(30), "{error:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// A topic that was created again and is longer than the old one was: with a snapshot, and without.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_topic_of_that_name_is_told_apart_by_its_records() {
+    let (world, kafka) = (World::new(), LocalKafka::start().unwrap());
+    let brokers = kafka.brokers();
+    create_topic(&brokers, &BTreeMap::new(), "events", 1)
+        .await
+        .unwrap();
+    send_events(&brokers, "first", 80);
+    world.run(&brokers, "", 80).await;
+    create_again(&brokers).await;
+    send_events(&brokers, "second", 100);
+    refused_then_accepted(&world, &brokers, "the topic was created again", 180).await;
+    send_events(&brokers, "second", 5);
+    world.run(&brokers, "", 105).await;
+    assert_eq!(world.events().await, 185);
+
+    // What it counted of the first topic it cannot count again.
+    world.forget_snapshots();
+    send_events(&brokers, "second", 3);
+    refused_then_accepted(&world, &brokers, "no readable snapshot", 188).await;
+    world.forget_snapshots();
+    create_again(&brokers).await;
+    send_events(&brokers, "third", 120);
+    refused_then_accepted(&world, &brokers, "the topic was created again", 308).await;
+    let told = [
+        ("SELECT max(bitShiftRight(version, 48)) FROM progress_rows", "2\n"),
+        (
+            "SELECT from_offset, to_offset FROM gaps ORDER BY at",
+            "80\t0\n0\t105\n0\t0\n",
+        ),
+        (
+            "SELECT event, sum(events) FROM event_counts GROUP BY event ORDER BY event",
+            "first\t80\nsecond\t108\nthird\t120\n",
+        ),
+        ("SELECT sum(read) FROM records", "308\n"),
+    ];
+    for (query, expected) in told {
+        let answer = world.client.fetch(query, "TSV").await.unwrap();
+        assert_eq!(String::from_utf8(answer).unwrap(), expected, "{query}");
+    }
+}
+
+/// A process that uses another's embedded engine says so when that ends, and then goes on with its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_of_another_process_that_ends_is_noticed() {
+    let (directory, broker) = (tempfile::tempdir().unwrap(), broker());
+    send(&broker, 10);
+    let config = directory.path().join("cambium.toml");
+    let text = format!(
+        "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\n[http]\nlisten = \"\"\n",
+        broker.brokers()
+    );
+    std::fs::write(&config, text).unwrap();
+    let shared = engine(&directory.path().join("clickhouse"));
+    let client = client(shared.url());
+    let command = || {
+        let mut command = Command::new(program());
+        command.arg("run").arg("--config").arg(&config);
+        command.arg("--data").arg(directory.path());
+        command
+    };
+    let mut process = Process(
+        command()
+            .env("CAMBIUM_LOG", "error")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let started = Instant::now();
+    while number(&client, "SELECT sum(offset) FROM progress")
+        .await
+        .unwrap_or(-1)
+        < 10
+    {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing is read");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(shared);
+    let ended = Instant::now();
+    while process.0.try_wait().unwrap().is_none() {
+        assert!(ended.elapsed() < Duration::from_secs(20), "it goes on waiting");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(process.0.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(process.0.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert!(
+        said.contains("has ended") && said.contains("start again"),
+        "{said}"
+    );
+
+    let asked = ["SELECT sum(events) FROM event_counts"];
+    let arguments = ["query", "--config", "cambium.toml", "--data", "."];
+    let answer = super::cambium(directory.path(), &[arguments.as_slice(), &asked].concat());
+    assert_eq!(String::from_utf8_lossy(&answer.stdout), "10\n");
 }

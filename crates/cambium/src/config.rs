@@ -82,13 +82,20 @@ impl Config {
             );
         }
         let setup = definitions::setup(&sections, &mut table)?;
-        for source in &sections.source {
+        for (place, source) in sections.source.iter().enumerate() {
             source
                 .check()
                 .with_context(|| format!("[[source]] {}", source.topic))?;
+            let before = &sections.source[..place];
+            anyhow::ensure!(
+                before.iter().all(|other| other.topic != source.topic),
+                "[[source]] '{}' is there twice",
+                source.topic
+            );
         }
         let channels: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         let rules = alerts::rules(&sections.alert, &setup, &sections.alerts, &channels)?;
+        sections.clickhouse.check()?;
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
             let known = Sections::NAMES

@@ -1,5 +1,7 @@
 //! The ClickHouse of a command: the user's own, or the embedded engine on the data directory.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,29 +13,60 @@ use cambium_engine::Topic;
 use cambium_pipeline::{Rhythm, Start};
 use cambium_snapshots::Store;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
-/// A client, with the engine that it needs, if that runs for us.
+/// A client, with the engine that it needs, if that is embedded.
 pub struct Warehouse {
     pub client: Client,
-    /// Ends with this.
-    _engine: Option<Arc<Mutex<Child>>>,
+    /// Ends with this, if it is our own.
+    _engine: Option<Arc<Mutex<Engine>>>,
+}
+
+/// The embedded engine that a process uses.
+enum Engine {
+    Own(Child),
+    /// Of a process that was there first, at this address.
+    Anothers(SocketAddr),
 }
 
 /// Between two looks at the engine.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// An engine that is there answers a small question within this time.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// What to say when it has ended.
+    fn end(&mut self) -> Option<&'static str> {
+        match self {
+            Engine::Own(child) => child
+                .has_ended()
+                .then_some("the embedded ClickHouse engine ended by itself; start again to go on"),
+            // However busy it is, the system takes connections for it until it is gone.
+            Engine::Anothers(address) => is_refused(address).then_some(
+                "the process whose embedded ClickHouse engine this one used has ended, and the engine with it; start \
+                 again to go on with an engine of its own. For engines that outlive a process: cambium clickhouse",
+            ),
+        }
+    }
+}
+
+fn is_refused(address: &SocketAddr) -> bool {
+    TcpStream::connect_timeout(address, LOOK_EVERY)
+        .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
 
 /// Without its engine a process would wait for ever: it ends, and goes on from its snapshot when it is
 /// started again.
-fn watch(engine: Child) -> Arc<Mutex<Child>> {
+fn watch(engine: Engine) -> Arc<Mutex<Engine>> {
     let engine = Arc::new(Mutex::new(engine));
     let watched = Arc::downgrade(&engine);
     std::thread::spawn(move || {
         loop {
             std::thread::sleep(LOOK_EVERY);
             let Some(engine) = watched.upgrade() else { return };
-            if engine.lock().is_ok_and(|mut engine| engine.has_ended()) {
-                tracing::error!("the embedded ClickHouse engine ended by itself; start again to go on");
+            let end = engine.lock().ok().and_then(|mut engine| engine.end());
+            if let Some(end) = end {
+                tracing::error!("{end}");
                 std::process::exit(1);
             }
         }
@@ -61,7 +94,7 @@ impl Warehouse {
     /// Where snapshots live.
     pub fn store(config: &Config, data: &Path) -> Result<Store> {
         match &config.snapshots.url {
-            Some(url) => Store::url(url),
+            Some(url) => Ok(Store::url(url).map_err(|error| ConfigError::new(format!("{error:#}")))?),
             None => Store::directory(&data.join("snapshots")),
         }
     }
@@ -107,17 +140,22 @@ impl Warehouse {
     }
 }
 
-async fn embedded(directory: &Path) -> Result<(String, Option<Child>)> {
+async fn embedded(directory: &Path) -> Result<(String, Option<Engine>)> {
     if let Ok(url) = std::fs::read_to_string(directory.join(ADDRESS_FILE))
-        && Client::new(&url, "default", None, "default")
-            .fetch("SELECT 1", "TSV")
-            .await
-            .is_ok()
+        && let Some(address) = url.strip_prefix("http://").and_then(|text| text.parse().ok())
+        && answers(&url).await
     {
-        return Ok((url, None));
+        return Ok((url, Some(Engine::Anothers(address))));
     }
     let executable = std::env::current_exe().context("cannot find this program's own file")?;
     let directory = directory.to_owned();
     let child = tokio::task::spawn_blocking(move || Child::start(&executable, &directory)).await??;
-    Ok((child.url().to_owned(), Some(child)))
+    Ok((child.url().to_owned(), Some(Engine::Own(child))))
+}
+
+/// Whether an engine is there; an address may be left of one that is gone, and be another program's now.
+async fn answers(url: &str) -> bool {
+    let client = Client::new(url, "default", None, "default");
+    let asked = tokio::time::timeout(ANSWER_WITHIN, client.fetch("SELECT 1", "TSV"));
+    matches!(asked.await, Ok(Ok(answer)) if answer == b"1\n")
 }

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 44] = [
+static FILES: [(&str, &str); 45] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
@@ -25,6 +25,7 @@ static FILES: [(&str, &str); 44] = [
     file!("016_gap_rows.sql"),
     file!("017_event_rows.sql"),
     file!("018_alert_rows.sql"),
+    file!("018_progress_last_record.sql"),
     file!("019_alert_sample_rows.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),

@@ -64,7 +64,7 @@ impl Definition {
             "definition": body,
             "hash_key": key.fingerprint(),
             "semantics": semantics,
-            "week_start": setup.week_start,
+            "week_start": setup.week_start(app),
             "zone": setup.zone(app),
         });
         if uses_sessions && let Some((_, session)) = setup.definitions("session", app).next() {
@@ -85,7 +85,7 @@ impl Definition {
             text,
             generation: spec.generation,
             zone: setup.zone(app).to_owned(),
-            week_start: setup.week_start as u8,
+            week_start: setup.week_start(app) as u8,
         }
     }
 }

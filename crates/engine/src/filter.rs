@@ -184,7 +184,7 @@ mod tests {
         let filter = Filter::new(text, &mut properties).map_err(|error| error.to_string())?;
         let plan = Plan::new(&Fields::default(), properties.paths());
         let line = br#"{"app":"shop","event":"buy","user_id":"u","timestamp":5,"platform":"ios","properties":
-            {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x"},"none":null,"platform":"p"}}"#;
+            {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x","c d":{"e":2}},"ios":{"platform":1},"none":null,"platform":"p"}}"#;
         let record = Record {
             payload: Some(line),
             ..Record::default()
@@ -211,6 +211,8 @@ mod tests {
             ("platform == 'ios' and properties.platform == 'p'", true),
             ("properties[\"unit price\"] == 1", true),
             ("properties.a.b == 'x' and a.b == 'x'", true),
+            ("properties['a'].b == 'x' and a[\"b\"] == 'x'", true),
+            ("a['c d'].e == 2 and properties.a[\"c d\"][\"e\"] == 2", true),
             ("n in (1, 2, 3) or false_thing == true", true),
             ("timestamp >= 5 and event == 'buy'", true),
             ("n >= 3 and n <= 3.0 and n < 3.5", true),

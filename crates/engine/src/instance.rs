@@ -16,7 +16,8 @@ pub struct Instance<P: Processor> {
     definition: Definition,
     /// The number of its part in users' states; never used again for another.
     slot: u32,
-    start: i64,
+    /// The version at which it began with nothing.
+    start: u64,
     origin: u64,
     state: P::State,
 }
@@ -40,15 +41,15 @@ pub struct Builder<'b> {
     pub saved: Map<u64, SavedInstance>,
     pub topic: &'b str,
     pub partition: i32,
-    /// Where an instance begins that is new.
-    pub start: i64,
+    /// The version at which an instance begins that is new.
+    pub start: u64,
     pub next_slot: &'b mut u32,
 }
 
-/// A definition in force and where its state began.
+/// A definition in force and the version at which its state began.
 pub struct InForce<'i> {
     pub definition: &'i Definition,
-    pub start: i64,
+    pub start: u64,
     pub origin: u64,
 }
 
@@ -203,7 +204,7 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         for instance in &all.0 {
             let state = postcard::to_stdvec(&instance.state)
                 .map_err(|error| SnapshotError::Head(format!("{}: {error}", P::KIND)))?;
-            let (id, slot, start) = (instance.definition.id, instance.slot, instance.start);
+            let (id, slot, start) = (instance.definition.id, instance.slot, instance.start as i64);
             out.push(SavedInstance {
                 id,
                 slot,
@@ -251,7 +252,7 @@ impl<P: Processor> Instance<P> {
             Some(saved) => {
                 let state = postcard::from_bytes(&saved.state)
                     .map_err(|error| SnapshotError::Head(format!("{}: {error}", P::KIND)))?;
-                (saved.slot, saved.start, state)
+                (saved.slot, saved.start as u64, state)
             }
             None => {
                 *builder.next_slot += 1;

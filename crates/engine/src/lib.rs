@@ -27,7 +27,7 @@ mod users;
 pub use by::{By, Slice};
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError, quoted};
-pub use identity::{HashKey, origin_hash};
+pub use identity::{HashKey, Mark, of_version, origin_hash, version};
 pub use instance::{KindInfo, List};
 pub use map::Map;
 pub use names::{Kind, Names, OTHER};

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 pub use tables::{REJECTED, TABLES};
 
-use crate::identity::hash;
+use crate::identity::{hash, of_version, version};
 use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
 use crate::time::MINUTE_MS;
 use crate::users::Users;
 use crate::{
-    Context, Definition, Filter, HashKey, Input, Kind, List, Map, Names, Rows, Setup, SnapshotError,
+    Context, Definition, Filter, HashKey, Input, Kind, List, Map, Mark, Names, Rows, Setup, SnapshotError,
     TimeRules,
 };
 
@@ -81,10 +81,12 @@ pub struct Partition<L: List> {
     key: HashKey,
     /// Raised when the state goes on over a log whose offsets began anew.
     epoch: u16,
-    /// Where the state began with nothing.
-    start: i64,
+    /// The version at which the state began with nothing.
+    start: u64,
     /// All records before it are in the state.
     position: i64,
+    /// The last record before the position; none: nothing was read yet, or what lies before was skipped.
+    last: Option<Mark>,
     watermark: Option<i64>,
     account: Account,
     names: Names,
@@ -116,8 +118,9 @@ impl<L: List> Partition<L> {
             topic,
             key,
             epoch,
-            start,
+            start: version(epoch, start),
             position: start,
+            last: None,
             watermark: None,
             account: Account::default(),
             names: Names::new(setup.max_values),
@@ -143,6 +146,10 @@ impl<L: List> Partition<L> {
 
     pub fn position(&self) -> i64 {
         self.position
+    }
+
+    pub fn last(&self) -> Option<Mark> {
+        self.last
     }
 
     pub fn epoch(&self) -> u16 {
@@ -172,7 +179,7 @@ impl<L: List> Partition<L> {
 
     /// The version of rows that are true up to the position.
     pub fn version(&self) -> u64 {
-        (u64::from(self.epoch) << 48) | self.position as u64
+        version(self.epoch, self.position)
     }
 
     /// The state goes on at another offset, over a gap, or over a log that begins anew.
@@ -183,6 +190,7 @@ impl<L: List> Partition<L> {
             self.epoch += 1;
         }
         self.position = position;
+        self.last = None;
         Ok(())
     }
 
@@ -197,7 +205,7 @@ impl<L: List> Partition<L> {
             let mut saved = Vec::new();
             L::save(&self.apps[index].instances, &mut saved)?;
             let name = self.apps[index].name.clone();
-            let instances = self.build(&name, saved, self.position)?;
+            let instances = self.build(&name, saved, self.version())?;
             let app = &mut self.apps[index];
             app.instances = instances;
             app.time = self.setup.time(&name);
@@ -228,7 +236,7 @@ impl<L: List> Partition<L> {
         {
             let mut slot = 0;
             std::mem::swap(&mut slot, &mut self.next_slot);
-            let built = self.build(&app, Vec::new(), self.position);
+            let built = self.build(&app, Vec::new(), self.version());
             self.next_slot = slot;
             built?;
         }
@@ -255,7 +263,9 @@ impl<L: List> Partition<L> {
             L::in_force(&app.instances, &mut in_force);
         }
         let later = in_force.into_iter().filter(|one| one.start > self.start);
-        later.map(|one| (one.definition, one.start)).collect()
+        later
+            .map(|one| (one.definition, of_version(one.start).1))
+            .collect()
     }
 
     /// The id of the schema that a record is written in, where it names one.
@@ -278,7 +288,7 @@ impl<L: List> Partition<L> {
         &mut self,
         app: &str,
         saved: Vec<SavedInstance>,
-        start: i64,
+        start: u64,
     ) -> Result<L::Instances, SnapshotError> {
         let mut by_id = Map::default();
         by_id.extend(saved.into_iter().map(|saved| (saved.id, saved)));
@@ -310,6 +320,7 @@ impl<L: List> Partition<L> {
         };
         self.account.add(outcome);
         self.position = record.offset + 1;
+        self.last = Some(Mark::of(record));
         Ok(outcome)
     }
 

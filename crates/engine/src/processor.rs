@@ -177,16 +177,36 @@ impl PropertyTable {
         }
     }
 
-    /// The path that a name stands for: `properties.a.b`, `a.b`, `properties["a b"]`.
+    /// The path that a name stands for: `properties.a.b`, `a.b`, `properties["a b"].c`.
     pub(crate) fn path(name: &str) -> PropertyPath {
-        let quoted = name
-            .strip_prefix("properties[\"")
-            .and_then(|rest| rest.strip_suffix("\"]"));
-        if let Some(quoted) = quoted {
-            return vec![quoted.to_owned()];
+        let mut rest = match name.strip_prefix("properties") {
+            Some(rest) if rest.starts_with(['.', '[']) => rest.strip_prefix('.').unwrap_or(rest),
+            _ => name,
+        };
+        let mut path = Vec::new();
+        loop {
+            let (step, behind) = first_step(rest);
+            path.push(step.to_owned());
+            if behind.is_empty() {
+                return path;
+            }
+            rest = behind.strip_prefix('.').unwrap_or(behind);
         }
-        let name = name.strip_prefix("properties.").unwrap_or(name);
-        name.split('.').map(str::to_owned).collect()
+    }
+}
+
+/// The first step of a path, and what stands behind it.
+fn first_step(path: &str) -> (&str, &str) {
+    for (open, close) in [("[\"", "\"]"), ("['", "']")] {
+        let inner = path.strip_prefix(open);
+        if let Some(found) = inner.and_then(|inner| inner.split_once(close)) {
+            return found;
+        }
+    }
+    let ends = [".", "[\"", "['"].map(|end| path.find(end));
+    match ends.into_iter().flatten().min() {
+        Some(end) if end > 0 || path.starts_with('.') => path.split_at(end),
+        _ => (path, ""),
     }
 }
 
@@ -209,7 +229,7 @@ impl Compiler<'_> {
     }
 
     pub fn week_start(&self) -> WeekStart {
-        self.setup.week_start
+        self.setup.week_start(self.app)
     }
 
     /// The session rules of the app.
@@ -247,7 +267,7 @@ impl Compiler<'_> {
 
 /// One event name, or a list of them; "*" is any.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "event is a name or a list of names")]
 pub enum EventNames {
     One(String),
     Many(Vec<String>),

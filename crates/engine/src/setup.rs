@@ -22,6 +22,9 @@ pub struct TimeRules {
 pub struct AppSetup {
     pub zone: String,
     pub time: TimeRules,
+    /// Left out: as for all apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub week_start: Option<WeekStart>,
     /// Definitions by kind that stand for this app in the place of the general ones.
     pub overrides: BTreeMap<String, serde_json::Value>,
 }
@@ -80,6 +83,11 @@ impl Setup {
         self.apps.get(app).map_or(self.time, |app| app.time)
     }
 
+    pub fn week_start(&self, app: &str) -> WeekStart {
+        let own = self.apps.get(app).and_then(|app| app.week_start);
+        own.unwrap_or(self.week_start)
+    }
+
     pub fn zone(&self, app: &str) -> &str {
         self.apps.get(app).map_or("UTC", |app| app.zone.as_str())
     }
@@ -91,6 +99,7 @@ impl Setup {
             let app = AppSetup {
                 zone: other.zone(name).to_owned(),
                 time: self.time(name),
+                week_start: other.apps.get(name).and_then(|app| app.week_start),
                 overrides: other
                     .apps
                     .get(name)

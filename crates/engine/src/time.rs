@@ -24,14 +24,33 @@ pub enum WeekStart {
     Sunday,
 }
 
-/// A duration as people write it (`90 s`, `1.5 h`, `1 week`, `24h`), in milliseconds.
+/// A duration as people write it (`90 s`, `1.5 h`, `1 week`, `24h`, `1 h 30 min`), in milliseconds.
 pub fn duration_ms(text: &str) -> Result<i64, String> {
-    let trimmed = text.trim();
-    let split = trimmed
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(trimmed.len());
-    let (number, unit) = trimmed.split_at(split);
-    let unit_ms = match unit.trim() {
+    let mut rest = text.trim();
+    let mut sum: i64 = 0;
+    loop {
+        let number = end_of(rest, |c| c.is_ascii_digit() || c == '.');
+        let unit = number + end_of(&rest[number..], |c| !c.is_ascii_digit());
+        let part = part_ms(text, &rest[..number], rest[number..unit].trim())?;
+        sum = sum.saturating_add(part);
+        rest = &rest[unit..];
+        if rest.is_empty() {
+            break;
+        }
+    }
+    if sum > 400 * 365 * DAY_MS {
+        return Err(format!("'{text}' is longer than 400 years"));
+    }
+    Ok(sum)
+}
+
+fn end_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !belongs(c)).unwrap_or(text.len())
+}
+
+/// A number with its unit, of a duration; no longer than a million years.
+fn part_ms(text: &str, number: &str, unit: &str) -> Result<i64, String> {
+    let unit_ms = match unit {
         "ms" | "millisecond" | "milliseconds" => 1,
         "s" | "sec" | "second" | "seconds" => 1000,
         "m" | "min" | "minute" | "minutes" => MINUTE_MS,
@@ -47,11 +66,7 @@ pub fn duration_ms(text: &str) -> Result<i64, String> {
     let number: f64 = number
         .parse()
         .map_err(|_| format!("'{text}' is no duration: no number in front"))?;
-    let ms = number * unit_ms as f64;
-    if ms > (400 * 365 * DAY_MS) as f64 {
-        return Err(format!("'{text}' is longer than 400 years"));
-    }
-    Ok(ms.round() as i64)
+    Ok((number * unit_ms as f64).round().min(1e15) as i64)
 }
 
 /// A duration in a definition: read as people write it, in milliseconds inside.
@@ -202,6 +217,9 @@ mod tests {
         ] {
             assert_eq!(duration_ms(text), Ok(ms));
         }
+        assert_eq!(duration_ms("1 h 30 min"), Ok(5_400_000));
+        assert_eq!(duration_ms("1h30m0.5s"), Ok(5_400_500));
+        assert!(duration_ms("1 h 30").is_err() && duration_ms("").is_err());
         assert!(duration_ms("soon").is_err());
         assert!(duration_ms("-1 s").is_err());
     }

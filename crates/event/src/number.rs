@@ -40,7 +40,7 @@ impl<'a> Number<'a> {
     pub fn decimal(&self) -> Cow<'a, str> {
         match self {
             Number::Int(int) => Cow::Owned(int.to_string()),
-            Number::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Cow::Borrowed(text),
+            Number::Text(text) if is_whole(text) => Cow::Borrowed(text),
             _ => {
                 let float = self.as_f64();
                 Cow::Owned(if float == 0.0 {
@@ -64,6 +64,11 @@ impl<'a> Number<'a> {
             Number::Text(text) => decimal_to_ms(text, unit_digits),
         }
     }
+}
+
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `text` × 10^(3 − unit_digits), rounded down, worked out on the decimal digits.
@@ -131,6 +136,7 @@ mod tests {
             ("1e2", "100"),
             ("-0.0", "0"),
             ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("-12345678901234567890123", "-12345678901234567890123"),
         ] {
             assert_eq!(Number::new(text).decimal(), decimal);
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Field;
 
@@ -49,7 +51,7 @@ impl Fields {
 }
 
 /// Where one field comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum FieldSource {
     /// A path in the record, its steps parted by dots.
@@ -60,30 +62,82 @@ pub enum FieldSource {
     Key(KeyFlag),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PathWithUnit {
     pub field: String,
-    #[serde(default)]
     pub unit: Unit,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConstantValue {
     pub value: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HeaderName {
     pub header: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyFlag {
     pub key: bool,
+}
+
+/// All keys that a field's table may have; one of them says where the field comes from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FieldTable {
+    field: Option<String>,
+    unit: Option<Unit>,
+    value: Option<String>,
+    header: Option<String>,
+    key: Option<bool>,
+}
+
+impl FieldTable {
+    fn source(self) -> Option<FieldSource> {
+        let unit = self.unit;
+        match (self.field, self.value, self.header, self.key) {
+            (Some(field), None, None, None) => Some(FieldSource::Field(PathWithUnit {
+                field,
+                unit: unit.unwrap_or_default(),
+            })),
+            _ if unit.is_some() => None,
+            (None, Some(value), None, None) => Some(FieldSource::Value(ConstantValue { value })),
+            (None, None, Some(header), None) => Some(FieldSource::Header(HeaderName { header })),
+            (None, None, None, Some(key)) => Some(FieldSource::Key(KeyFlag { key })),
+            _ => None,
+        }
+    }
+}
+
+const WRITTEN: &str = "a path, { field = …, unit = … }, { value = … }, { header = … } or { key = true }";
+
+/// By hand, so that an unknown key of a table is named.
+struct WrittenSource;
+
+impl<'de> Visitor<'de> for WrittenSource {
+    type Value = FieldSource;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(WRITTEN)
+    }
+
+    fn visit_str<E: Error>(self, path: &str) -> Result<FieldSource, E> {
+        Ok(FieldSource::Path(path.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FieldSource, A::Error> {
+        let table = FieldTable::deserialize(MapAccessDeserializer::new(map))?;
+        let source = table.source();
+        source.ok_or_else(|| A::Error::custom(format!("where a field comes from is {WRITTEN}")))
+    }
+}
+
+impl<'de> Deserialize<'de> for FieldSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WrittenSource)
+    }
 }
 
 /// The unit of a time that is written as a number.

@@ -2,6 +2,8 @@
 
 use cambium_engine::sessionise::Sessioniser;
 use cambium_engine::{By, Compiler, DefinitionError, Duration, EventNames, Matcher};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Funnel, Span, StepMatcher};
@@ -38,16 +40,6 @@ pub struct Step {
 }
 
 #[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a step is an event's name or { event = …, where = …, name = …, optional = …, first_time = … }"
-)]
-enum WrittenStep {
-    Name(String),
-    Table(StepTable),
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StepTable {
     event: EventNames,
@@ -62,21 +54,40 @@ struct StepTable {
 
 impl<'de> Deserialize<'de> for Step {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match WrittenStep::deserialize(deserializer)? {
-            WrittenStep::Name(name) => Step {
-                event: EventNames::One(name.clone()),
-                filter: None,
-                name,
-                optional: false,
-                first_time: false,
-            },
-            WrittenStep::Table(table) => Step {
-                name: table.name.unwrap_or_else(|| table.event.list().join(" or ")),
-                event: table.event,
-                filter: table.filter,
-                optional: table.optional,
-                first_time: table.first_time,
-            },
+        deserializer.deserialize_any(WrittenStep)
+    }
+}
+
+/// By hand, so that an unknown key of a table is named.
+struct WrittenStep;
+
+impl<'de> Visitor<'de> for WrittenStep {
+    type Value = Step;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(
+            "an event's name or { event = …, where = …, name = …, optional = …, first_time = … } for a step",
+        )
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Step, E> {
+        Ok(Step {
+            event: EventNames::One(name.to_owned()),
+            filter: None,
+            name: name.to_owned(),
+            optional: false,
+            first_time: false,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Step, A::Error> {
+        let table = StepTable::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Step {
+            name: table.name.unwrap_or_else(|| table.event.list().join(" or ")),
+            event: table.event,
+            filter: table.filter,
+            optional: table.optional,
+            first_time: table.first_time,
         })
     }
 }

@@ -4,6 +4,8 @@
 //! matching: a step that finds all its events taken may push another step to another event
 //! (augmenting paths, after Kuhn).
 
+use std::cmp::Reverse;
+
 use crate::definition::{NamedStep, Order};
 use crate::{ByStep, Funnel, Seen};
 use cambium_engine::Slice;
@@ -121,14 +123,43 @@ impl Funnel {
     pub(crate) fn follow(&self, window: &Window<'_>) -> Option<Reached> {
         match self.order {
             Order::Any => Some(self.follow_any(window)),
-            Order::InOrder | Order::Strict => {
-                let by = self.follow_in_order(window);
-                (!self.is_void(window, &by)).then_some(Reached { by })
-            }
+            Order::InOrder | Order::Strict => self.follow_in_favour(window),
         }
     }
 
-    fn follow_in_order(&self, window: &Window<'_>) -> Vec<Option<usize>> {
+    /// What else happened at the instant of the first step may have come before it: as many of the next
+    /// steps are done there as is best. Fewer can be, where it matters what comes between steps.
+    fn follow_in_favour(&self, window: &Window<'_>) -> Option<Reached> {
+        let (most, at_once) = self.follow_in_order(window, usize::MAX);
+        let may_help = self.order == Order::Strict
+            || !self.excludes.is_empty()
+            || self.steps.iter().any(|step| step.optional);
+        let fewer = if may_help { 0..at_once } else { 0..0 };
+        let others = fewer.rev().map(|most| self.follow_in_order(window, most).0);
+        let all = std::iter::once(most).chain(others);
+        let best = all
+            .filter(|by| !self.is_void(window, by))
+            .min_by_key(|by| self.rank(window, by));
+        best.map(|by| Reached { by })
+    }
+
+    /// The less the better: more required steps, more steps, and of as many the earlier ones.
+    fn rank(&self, window: &Window<'_>, by: &[Option<usize>]) -> (Reverse<usize>, Reverse<usize>, Vec<i64>) {
+        let required = by
+            .iter()
+            .zip(&self.steps)
+            .filter(|(by, step)| by.is_some() && !step.optional);
+        let time = |by: &Option<usize>| by.map_or(i64::MAX, |place| window.time(place));
+        (
+            Reverse(required.count()),
+            Reverse(by.iter().flatten().count()),
+            by.iter().map(time).collect(),
+        )
+    }
+
+    /// The event of each step, with at most so many steps done at the instant of the first; and how many
+    /// were.
+    fn follow_in_order(&self, window: &Window<'_>, most_at_once: usize) -> (Vec<Option<usize>>, usize) {
         let required: Vec<usize> = (0..self.steps.len())
             .filter(|step| !self.steps[*step].optional)
             .collect();
@@ -136,13 +167,20 @@ impl Funnel {
             by: vec![None; self.steps.len()],
         };
         matching.by[0] = Some(window.start);
-        let mut next = 1;
+        let (mut next, mut at_once) = (1, 0);
         for instant in window.instants() {
             if next >= required.len() {
                 break;
             }
             let before = next;
-            next += self.take_at_instant(window, &instant, &required[next..], &mut matching);
+            let is_first = window.time(instant.start) == window.time(window.start);
+            let most = if is_first { most_at_once } else { usize::MAX };
+            let steps = &required[next..];
+            let steps = &steps[..steps.len().min(most)];
+            next += self.take_at_instant(window, &instant, steps, &mut matching);
+            if is_first {
+                at_once = next - before;
+            }
             if self.order == Order::Strict
                 && before == next
                 && self.breaks(window, &instant, before, &required)
@@ -151,7 +189,7 @@ impl Funnel {
             }
         }
         self.take_optional(window, &required, next, &mut matching);
-        matching.by
+        (matching.by, at_once)
     }
 
     /// Gives the events of one instant to as many of the next steps as can be; how many.

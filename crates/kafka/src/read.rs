@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use cambium_event::Record;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 /// Partition, offset, Kafka timestamp, value.
@@ -45,6 +46,25 @@ pub fn read_all(brokers: &str, topic: &str) -> Result<Vec<RawRecord>> {
         }
     }
     Ok(records)
+}
+
+/// A message as a record.
+pub(crate) fn with_record<T>(message: &impl Message, use_record: impl FnOnce(&Record<'_>) -> T) -> T {
+    let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .filter_map(|header| Some((header.key, header.value?)))
+            .collect()
+    });
+    use_record(&Record {
+        offset: message.offset(),
+        timestamp: message.timestamp().to_millis(),
+        key: message.key(),
+        headers: &headers,
+        taken_in_at: None,
+        schema: None,
+        payload: message.payload(),
+    })
 }
 
 /// How many partitions a topic has; an error if it is not there.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,12 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::Message;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use crate::PartitionLog;
+use crate::look::Looker;
+use crate::read::with_record;
 
 /// What the group is joined with.
 #[derive(Clone, Debug)]
@@ -27,6 +31,40 @@ pub struct Settings {
     pub topics: Vec<String>,
     pub settings: BTreeMap<String, String>,
 }
+
+impl Settings {
+    /// Whether librdkafka takes them; nothing is connected to.
+    pub fn check(&self) -> Result<()> {
+        let config = self.config().create_native_config();
+        config.map(|_| ()).context(REFUSED)
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", &self.group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            // A process that was killed gives its partitions up after 10 s; one that waits for ClickHouse or
+            // loads a large snapshot in a rebalance keeps them.
+            .set("session.timeout.ms", "10000")
+            .set("max.poll.interval.ms", "86400000")
+            .set("check.crcs", "true")
+            .set("enable.partition.eof", "true")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "100");
+        for (name, value) in &self.settings {
+            config.set(name, value);
+        }
+        config
+    }
+}
+
+const REFUSED: &str = "[kafka] settings: librdkafka does not take them";
 
 /// Does the work of one partition, on its own thread.
 pub trait Worker: Send + 'static {
@@ -45,12 +83,30 @@ pub trait Worker: Send + 'static {
 /// Makes the worker of a partition that is assigned. May wait.
 pub trait Assigner {
     type Worker: Worker;
-    fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<Self::Worker>;
+    fn start(&mut self, log: &PartitionLog<'_>) -> Result<Self::Worker>;
 }
 
 enum Rebalance {
     Assign(TopicPartitionList),
     Revoke(TopicPartitionList),
+}
+
+impl Rebalance {
+    /// Agrees without doing anything for it. The group waits for an answer, or it cannot be left.
+    fn agree(&self, consumer: &BaseConsumer<Group>) {
+        let agreed = match self {
+            // From the end on: where the group once was need not be asked for, and nothing is read.
+            Rebalance::Assign(partitions) => {
+                let mut partitions = partitions.clone();
+                let set = partitions.set_all_offsets(Offset::End);
+                set.and_then(|()| consumer.incremental_assign(&partitions))
+            }
+            Rebalance::Revoke(partitions) => consumer.incremental_unassign(partitions),
+        };
+        if let Err(error) = agreed {
+            tracing::debug!("leaving the group: {error}");
+        }
+    }
 }
 
 /// Takes notes of rebalances; they are carried out by the loop that polls.
@@ -96,31 +152,28 @@ impl ConsumerContext for Group {
         error: rd_kafka_resp_err_t,
         partitions: &mut TopicPartitionList,
     ) {
-        let is_assigned = error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.leaving.load(Ordering::Relaxed) {
-            let agreed = if is_assigned {
-                consumer.incremental_assign(partitions)
-            } else {
-                consumer.incremental_unassign(partitions)
-            };
-            if let Err(error) = agreed {
-                tracing::debug!("leaving the group: {error}");
-            }
-            return;
-        }
-        let partitions = partitions.clone();
-        let rebalance = if is_assigned {
-            Rebalance::Assign(partitions)
+        let rebalance = if error == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Rebalance::Assign(partitions.clone())
         } else {
-            Rebalance::Revoke(partitions)
+            Rebalance::Revoke(partitions.clone())
         };
-        if let Ok(mut rebalances) = self.rebalances.lock() {
+        if self.leaving.load(Ordering::Relaxed) {
+            rebalance.agree(consumer);
+        } else if let Ok(mut rebalances) = self.rebalances.lock() {
             rebalances.push_back(rebalance);
         }
     }
 }
 
 type Key = (String, i32);
+
+fn keys(partitions: &TopicPartitionList) -> Vec<Key> {
+    let partitions = partitions.elements();
+    let keys = partitions
+        .iter()
+        .map(|one| (one.topic().to_owned(), one.partition()));
+    keys.collect()
+}
 
 /// A partition's thread, and what it shares with the loop: numbers only.
 struct Thread {
@@ -131,6 +184,7 @@ struct Thread {
 }
 
 pub struct Source<A: Assigner> {
+    config: ClientConfig,
     consumer: Arc<BaseConsumer<Group>>,
     assigner: A,
     threads: BTreeMap<Key, Thread>,
@@ -140,38 +194,20 @@ pub struct Source<A: Assigner> {
 const POLL: Duration = Duration::from_millis(100);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The group is told that it is left, but a broker that does not listen is not waited for.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<A: Assigner> Source<A> {
     pub fn new(settings: &Settings, assigner: A) -> Result<Self> {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &settings.brokers)
-            .set("group.id", &settings.group)
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            // A process that was killed gives its partitions up after 10 s; one that waits for ClickHouse or
-            // loads a large snapshot in a rebalance keeps them.
-            .set("session.timeout.ms", "10000")
-            .set("max.poll.interval.ms", "86400000")
-            .set("check.crcs", "true")
-            .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "10")
-            .set("fetch.wait.max.ms", "100");
-        for (name, value) in &settings.settings {
-            config.set(name, value);
-        }
-        let consumer: BaseConsumer<Group> = config
-            .create_with_context(Group::default())
-            .context("[kafka] settings: librdkafka does not take them")?;
+        let config = settings.config();
+        let consumer: BaseConsumer<Group> = config.create_with_context(Group::default()).context(REFUSED)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer
             .subscribe(&topics)
             .with_context(|| format!("cannot subscribe to {}", topics.join(", ")))?;
         let brokers = settings.brokers.clone();
         Ok(Source {
+            config,
             consumer: Arc::new(consumer),
             assigner,
             threads: BTreeMap::new(),
@@ -182,11 +218,31 @@ impl<A: Assigner> Source<A> {
     /// Consumes until `stop` is set; then everything is left safe.
     pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
         let ended = self.consume(stop);
-        self.consumer.context().leaving.store(true, Ordering::Relaxed);
         // A group that cannot be left in order is left all the same, with its work safe.
         let rest: Vec<Key> = self.threads.keys().cloned().collect();
         let finished = self.finish(&rest).map(|_| ());
+        self.leave();
         ended.and(finished)
+    }
+
+    /// Agrees to what the group still waits for, and to all that it will want, until it is left.
+    fn leave(self) {
+        let group = self.consumer.context();
+        group.leaving.store(true, Ordering::Relaxed);
+        let rest = group.rebalances.lock().map(|mut rest| std::mem::take(&mut *rest));
+        for rebalance in rest.unwrap_or_default() {
+            rebalance.agree(&self.consumer);
+        }
+        // librdkafka looks for a broker that is gone for as long as a session lasts.
+        let consumer = self.consumer;
+        let (done, left) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(consumer);
+            let _ = done.send(());
+        });
+        if left.recv_timeout(LEAVE_TIMEOUT).is_err() {
+            tracing::debug!("the group does not answer, and forgets this consumer by itself");
+        }
     }
 
     fn consume(&mut self, stop: &AtomicBool) -> Result<()> {
@@ -199,7 +255,7 @@ impl<A: Assigner> Source<A> {
             }
         }
         self.consumer.unsubscribe();
-        let deadline = Instant::now() + BROKER_TIMEOUT;
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
         while !self.threads.is_empty() && Instant::now() < deadline {
             self.poll(POLL)?;
         }
@@ -227,39 +283,35 @@ impl<A: Assigner> Source<A> {
             Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
             Some(Err(error)) => consumer.context().warn(format!("Kafka: {error}")),
         }
-        loop {
-            let next = consumer
-                .context()
-                .rebalances
-                .lock()
-                .map_err(|_| anyhow!("a rebalance was lost"))?
-                .pop_front();
-            match next {
-                None => return Ok(()),
-                Some(Rebalance::Assign(partitions)) => self.assign(partitions)?,
-                Some(Rebalance::Revoke(partitions)) => self.revoke(&partitions)?,
+        while let Some(rebalance) = self.next_rebalance()? {
+            let done = match &rebalance {
+                Rebalance::Assign(partitions) => self.assign(partitions.clone()),
+                Rebalance::Revoke(partitions) => self.revoke(partitions),
+            };
+            if let Err(error) = done {
+                // What failed half-way is still to be answered, as we leave.
+                self.rebalances()?.push_front(rebalance);
+                return Err(error);
             }
         }
+        Ok(())
+    }
+
+    fn rebalances(&self) -> Result<MutexGuard<'_, VecDeque<Rebalance>>> {
+        let rebalances = self.consumer.context().rebalances.lock();
+        rebalances.map_err(|_| anyhow!("a rebalance was lost"))
+    }
+
+    fn next_rebalance(&self) -> Result<Option<Rebalance>> {
+        Ok(self.rebalances()?.pop_front())
     }
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> = partitions
-            .elements()
-            .iter()
-            .map(|one| (one.topic().to_owned(), one.partition()))
-            .collect();
+        let keys = keys(&partitions);
+        let looker = Looker::new(self.config.clone());
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
-            let started = self.start_worker(topic, *partition);
-            let (worker, end) = match started {
-                Ok(started) => started,
-                Err(error) => {
-                    // The group waits for an answer, or it cannot be left.
-                    self.consumer.context().leaving.store(true, Ordering::Relaxed);
-                    let _ = self.consumer.incremental_assign(&partitions);
-                    return Err(error);
-                }
-            };
+            let (worker, end) = self.start_worker(topic, *partition, &looker)?;
             partitions
                 .set_partition_offset(topic, *partition, Offset::Offset(worker.position()))
                 .context("an offset is not valid")?;
@@ -279,27 +331,26 @@ impl<A: Assigner> Source<A> {
         Ok(())
     }
 
-    fn start_worker(&mut self, topic: &str, partition: i32) -> Result<(A::Worker, i64)> {
+    fn start_worker(&mut self, topic: &str, partition: i32, looker: &Looker) -> Result<(A::Worker, i64)> {
         let (earliest, end) = self
             .consumer
             .fetch_watermarks(topic, partition, BROKER_TIMEOUT)
             .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
-        Ok((self.assigner.start(topic, partition, earliest, end)?, end))
+        let log = PartitionLog {
+            topic,
+            partition,
+            earliest,
+            end,
+            looker,
+        };
+        Ok((self.assigner.start(&log)?, end))
     }
 
     /// Threads are joined before their partitions are given back.
     fn revoke(&mut self, partitions: &TopicPartitionList) -> Result<()> {
-        let keys: Vec<Key> = partitions
-            .elements()
-            .iter()
-            .map(|one| (one.topic().to_owned(), one.partition()))
-            .collect();
-        let safe = self.finish(&keys)?;
-        if let Err(error) = self.consumer.commit(&safe, CommitMode::Sync)
-            && safe.count() > 0
-        {
-            tracing::debug!("offsets for lag tools were not committed: {error}");
-        }
+        let safe = self.finish(&keys(partitions))?;
+        // Nothing is waited for: a broker that is gone would hold the process for as long as it is looked for.
+        self.commit(&safe);
         self.consumer
             .incremental_unassign(partitions)
             .context("the partitions could not be given back")
@@ -350,12 +401,17 @@ impl<A: Assigner> Source<A> {
             safe.add_partition_offset(topic, *partition, offset)
                 .context("an offset is not valid")?;
         }
+        self.commit(&safe);
+        Ok(())
+    }
+
+    /// Leaves offsets for lag tools.
+    fn commit(&self, safe: &TopicPartitionList) {
         if safe.count() > 0
-            && let Err(error) = self.consumer.commit(&safe, CommitMode::Async)
+            && let Err(error) = self.consumer.commit(safe, CommitMode::Async)
         {
             tracing::debug!("offsets for lag tools were not committed: {error}");
         }
-        Ok(())
     }
 }
 
@@ -416,7 +472,7 @@ fn own<W: Worker>(
         let took = match queue.poll(Duration::from_millis(20)) {
             Some(Ok(message)) => {
                 end.fetch_max(message.offset() + 1, Ordering::Relaxed);
-                while !apply(&mut worker, &message)? {
+                while !with_record(&message, |record| worker.apply(record))? {
                     if stop.load(Ordering::Relaxed) {
                         return worker.finish();
                     }
@@ -444,22 +500,4 @@ fn own<W: Worker>(
         }
     }
     worker.finish()
-}
-
-fn apply<W: Worker>(worker: &mut W, message: &impl Message) -> Result<bool> {
-    let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .filter_map(|header| Some((header.key, header.value?)))
-            .collect()
-    });
-    worker.apply(&Record {
-        offset: message.offset(),
-        timestamp: message.timestamp().to_millis(),
-        key: message.key(),
-        headers: &headers,
-        taken_in_at: None,
-        schema: None,
-        payload: message.payload(),
-    })
 }

@@ -22,6 +22,7 @@ static PROGRESS: Table = Table {
         ("end_offset", "Int64"),
         ("watermark", "DateTime64(3, 'UTC')"),
         ("flushed_at", "DateTime64(3, 'UTC')"),
+        ("last_record", "UInt64"),
     ],
 };
 
@@ -262,7 +263,8 @@ impl<L: List> Owner<L> {
             .i64(self.partition.position())
             .i64(self.end_offset)
             .i64(self.partition.watermark().unwrap_or(0))
-            .i64(now);
+            .i64(now)
+            .u64(self.partition.last().map_or(0, |mark| mark.hash));
         rows
     }
 

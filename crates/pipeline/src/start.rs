@@ -5,19 +5,42 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Client, Writer};
-use cambium_engine::{HashKey, List, Partition, Setup, Topic};
+use cambium_engine::{HashKey, List, Mark, Partition, Setup, Topic, of_version};
 use cambium_snapshots::{Change, Entry, Loaded, Store};
 
 use crate::owner::{Journal, bring_into_force};
 use crate::{Owner, Rhythm};
 
 /// What the log holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Log {
+#[derive(Clone, Copy)]
+pub struct Log<'l> {
     pub earliest: i64,
     pub end: i64,
     /// Where the very first start begins.
     pub first: i64,
+    /// Looks at the record at an offset; none: there is none any more, or there never was.
+    pub look: &'l dyn Fn(i64) -> Result<Option<Mark>>,
+}
+
+impl Log<'_> {
+    /// Whether another record stands where this one stood: it is another log. One that has been forgotten
+    /// since says nothing.
+    fn contradicts(&self, mark: Option<Mark>) -> Result<bool> {
+        let Some(mark) = mark.filter(|mark| (self.earliest..self.end).contains(&mark.offset)) else {
+            return Ok(false);
+        };
+        Ok((self.look)(mark.offset)?.is_some_and(|found| found != mark))
+    }
+}
+
+/// What ClickHouse holds of a partition.
+#[derive(Clone, Copy)]
+struct Written {
+    epoch: u16,
+    /// The highest version that any table holds.
+    offset: i64,
+    /// The last record that is known to be in all of them.
+    last: Option<Mark>,
 }
 
 /// What a partition is started with.
@@ -44,8 +67,12 @@ pub enum StartError {
         snapshot: i64,
         earliest: i64,
     },
-    /// The log ends before the snapshot's offset: it is another log of that name.
-    LogIsAnother { topic: Topic, snapshot: i64, end: i64 },
+    /// The log ends before the offset up to which it was counted: it is another log of that name.
+    LogIsAnother { topic: Topic, counted: i64, end: i64 },
+    /// Another record stands where the last one stood that was counted: it is another log of that name.
+    RecordIsAnother { topic: Topic, offset: i64 },
+    /// No snapshot, and what was counted rests on an earlier log of that name too.
+    RestsOnEarlierLog { topic: Topic, written: i64 },
     /// No snapshot, and the log no longer holds everything since the beginning.
     NothingToGoOnFrom {
         topic: Topic,
@@ -55,7 +82,22 @@ pub enum StartError {
     },
 }
 
+/// The ways that a person has.
+const GO_ON_OVER_ANOTHER: &str = "Give the old topic back, or start with --accept-gap to let counting go on over the \
+                                  new one from its beginning; `gaps` will say so";
+const BEGIN_ANEW: &str = "Restore the snapshots, or start with --accept-gap: counting begins anew";
+
 impl std::error::Error for StartError {}
+
+impl StartError {
+    /// Whether the topic was created again, so that its offsets began anew.
+    fn is_another_log(&self) -> bool {
+        matches!(
+            self,
+            StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
+        )
+    }
+}
 
 impl std::fmt::Display for StartError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,10 +111,21 @@ impl std::fmt::Display for StartError {
                 "{topic}: the snapshot ends at offset {snapshot}, but the log begins at {earliest}: offsets {snapshot} \
                  to {earliest} are lost. Restore them, or start with --accept-gap to go on without them; `gaps` will say so"
             ),
-            StartError::LogIsAnother { topic, snapshot, end } => write!(
+            StartError::LogIsAnother { topic, counted, end } => write!(
                 out,
-                "{topic}: the snapshot ends at offset {snapshot}, but the log ends at {end}: the topic was created \
-                 again. Give the old topic back, or start with --accept-gap to let the state go on over the new log"
+                "{topic}: it was counted up to offset {counted}, but the log ends at {end}: the topic was created \
+                 again. {GO_ON_OVER_ANOTHER}"
+            ),
+            StartError::RecordIsAnother { topic, offset } => write!(
+                out,
+                "{topic}: the record at offset {offset} is not the one that was counted there: the topic was created \
+                 again. {GO_ON_OVER_ANOTHER}"
+            ),
+            StartError::RestsOnEarlierLog { topic, written } => write!(
+                out,
+                "{topic}: there is no readable snapshot, and the topic was created again since counting began: what \
+                 was counted of the earlier one cannot be counted again. {BEGIN_ANEW} at {written}, where the rows in \
+                 ClickHouse end"
             ),
             StartError::NothingToGoOnFrom {
                 topic,
@@ -82,7 +135,7 @@ impl std::fmt::Display for StartError {
             } => write!(
                 out,
                 "{topic}: there is no readable snapshot, and the log begins at {earliest}, behind where counting \
-                 began ({begun}). Restore the snapshots, or start with --accept-gap: counting begins anew at {written}, \
+                 began ({begun}). {BEGIN_ANEW} at {written}, \
                  where the rows in ClickHouse end"
             ),
         }
@@ -90,7 +143,7 @@ impl std::fmt::Display for StartError {
 }
 
 /// Starts a partition as the table of starts says (ARCHITECTURE.md).
-pub async fn start<L: List>(start: Start, log: Log) -> Result<Owner<L>> {
+pub async fn start<L: List>(start: Start, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
     let (loaded, passed_over) = snapshots.load().await?;
@@ -102,7 +155,7 @@ pub async fn start<L: List>(start: Start, log: Log) -> Result<Owner<L>> {
     let mut partition = begun.partition;
     let position = partition.position();
     journal.retain(|entry| begun.keeps_journal || entry.offset < position);
-    let settled_until = written.map_or(0, |(_, at)| at);
+    let settled_until = written.map_or(0, |written| written.offset);
     let last = journal.iter().rev().find_map(Entry::setup);
     if last.unwrap_or(partition.setup()) != &start.setup || journal.is_empty() {
         // Behind everything that was written under the old one, so that no row mixes the two.
@@ -146,49 +199,68 @@ struct Begun<L: List> {
 
 async fn begin<L: List>(
     start: &Start,
-    log: Log,
+    log: Log<'_>,
     loaded: Option<Loaded>,
     journal: &[Entry],
-    written: Option<(u16, i64)>,
+    written: Option<Written>,
 ) -> Result<Begun<L>> {
-    match loaded {
-        Some(loaded) if (log.earliest..=log.end).contains(&loaded.position) => {
+    let Some(loaded) = loaded else {
+        return begin_without_snapshot(start, log, journal, written).await;
+    };
+    let partition: Partition<L> =
+        Partition::restore(&loaded.head, loaded.users, start.key).context("the snapshot cannot be used")?;
+    match why_not_here(start, log, &partition)? {
+        None => {
             tracing::info!(topic = %start.topic, offset = loaded.position, "goes on from its snapshot");
             Ok(Begun {
-                partition: restore(loaded, start.key)?,
+                partition,
                 keeps_journal: true,
             })
         }
-        Some(loaded) => go_on_elsewhere(start, log, loaded).await,
-        None => begin_without_snapshot(start, log, journal, written).await,
+        Some(error) => go_on_elsewhere(start, log, partition, error).await,
     }
 }
 
-fn restore<L: List>(loaded: Loaded, key: HashKey) -> Result<Partition<L>> {
-    Partition::restore(&loaded.head, loaded.users, key).context("the snapshot cannot be used")
+/// Why a state cannot go on where it ended.
+fn why_not_here<L: List>(
+    start: &Start,
+    log: Log<'_>,
+    partition: &Partition<L>,
+) -> Result<Option<StartError>> {
+    let (topic, snapshot) = (start.topic.clone(), partition.position());
+    let (earliest, end) = (log.earliest, log.end);
+    Ok(if snapshot > end {
+        Some(StartError::LogIsAnother {
+            topic,
+            counted: snapshot,
+            end,
+        })
+    } else if snapshot < earliest {
+        Some(StartError::LogBeginsLater {
+            topic,
+            snapshot,
+            earliest,
+        })
+    } else if log.contradicts(partition.last())? {
+        Some(StartError::RecordIsAnother {
+            topic,
+            offset: snapshot - 1,
+        })
+    } else {
+        None
+    })
 }
 
-async fn go_on_elsewhere<L: List>(start: &Start, log: Log, loaded: Loaded) -> Result<Begun<L>> {
-    let topic = start.topic.clone();
-    let snapshot = loaded.position;
-    let is_another = snapshot > log.end;
-    let error = if is_another {
-        StartError::LogIsAnother {
-            topic,
-            snapshot,
-            end: log.end,
-        }
-    } else {
-        StartError::LogBeginsLater {
-            topic,
-            snapshot,
-            earliest: log.earliest,
-        }
-    };
+async fn go_on_elsewhere<L: List>(
+    start: &Start,
+    log: Log<'_>,
+    mut partition: Partition<L>,
+    error: StartError,
+) -> Result<Begun<L>> {
     if !start.accept_gap {
         return Err(error.into());
     }
-    let mut partition: Partition<L> = restore(loaded, start.key)?;
+    let (snapshot, is_another) = (partition.position(), error.is_another_log());
     partition
         .skip_to(log.earliest, is_another)
         .context("the state cannot go on")?;
@@ -201,51 +273,75 @@ async fn go_on_elsewhere<L: List>(start: &Start, log: Log, loaded: Loaded) -> Re
 
 async fn begin_without_snapshot<L: List>(
     start: &Start,
-    log: Log,
+    log: Log<'_>,
     journal: &[Entry],
-    written: Option<(u16, i64)>,
+    written: Option<Written>,
 ) -> Result<Begun<L>> {
     let first = journal
         .iter()
         .find_map(|entry| Some((entry.offset, entry.setup()?.clone())));
     let recorded = first_origin(start).await?;
-    let (Some((epoch, written)), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at)))
-    else {
+    let (Some(written), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at))) else {
         tracing::info!(topic = %start.topic, offset = log.first, "starts for the first time");
-        let partition = Partition::new(start.topic.clone(), log.first, 0, start.setup.clone(), start.key);
-        return Ok(Begun {
-            partition: partition.context("the setup cannot be used")?,
-            keeps_journal: false,
-        });
+        return begin_at(start, log.first, 0, None);
     };
-    if begun >= log.earliest && written <= log.end {
+    let Some(error) = why_not_again(start, log, begun, written)? else {
         tracing::warn!(topic = %start.topic, offset = begun, "has no snapshot: counts again from where counting began");
-        let setup = first.map_or(start.setup.clone(), |(_, setup)| setup);
-        let partition = Partition::new(start.topic.clone(), begun, epoch, setup, start.key);
-        return Ok(Begun {
-            partition: partition.context("the setup cannot be used")?,
-            keeps_journal: true,
-        });
-    }
-    let error = StartError::NothingToGoOnFrom {
-        topic: start.topic.clone(),
-        begun,
-        earliest: log.earliest,
-        written,
+        return begin_at(start, begun, written.epoch, first.map(|(_, setup)| setup));
     };
     if !start.accept_gap {
         return Err(error.into());
     }
-    let (at, epoch) = if written > log.end {
-        (log.earliest, epoch + 1)
+    let (at, epoch) = if error.is_another_log() {
+        (log.earliest, written.epoch + 1)
     } else {
-        (written.max(log.earliest), epoch)
+        (written.offset.max(log.earliest), written.epoch)
     };
     put_gap(start, begun, at, &error.to_string()).await?;
-    let partition = Partition::new(start.topic.clone(), at, epoch, start.setup.clone(), start.key);
+    begin_at(start, at, epoch, None)
+}
+
+/// Why a log cannot be counted again from where counting began.
+fn why_not_again(start: &Start, log: Log<'_>, begun: i64, written: Written) -> Result<Option<StartError>> {
+    let topic = start.topic.clone();
+    if written.offset > log.end {
+        return Ok(Some(StartError::LogIsAnother {
+            topic,
+            counted: written.offset,
+            end: log.end,
+        }));
+    }
+    if let Some(last) = written.last
+        && log.contradicts(written.last)?
+    {
+        return Ok(Some(StartError::RecordIsAnother {
+            topic,
+            offset: last.offset,
+        }));
+    }
+    let (earliest, epoch, written) = (log.earliest, written.epoch, written.offset);
+    Ok(if begun < earliest {
+        Some(StartError::NothingToGoOnFrom {
+            topic,
+            begun,
+            earliest,
+            written,
+        })
+    } else if epoch > 0 {
+        Some(StartError::RestsOnEarlierLog { topic, written })
+    } else {
+        None
+    })
+}
+
+/// A state that begins with nothing; under the setup that was in force there, if it is known.
+fn begin_at<L: List>(start: &Start, at: i64, epoch: u16, setup: Option<Setup>) -> Result<Begun<L>> {
+    let keeps_journal = setup.is_some();
+    let setup = setup.unwrap_or_else(|| start.setup.clone());
+    let partition = Partition::new(start.topic.clone(), at, epoch, setup, start.key);
     Ok(Begun {
         partition: partition.context("the setup cannot be used")?,
-        keeps_journal: false,
+        keeps_journal,
     })
 }
 
@@ -329,8 +425,8 @@ const VERSIONED: [&str; 5] = [
     "funnel_time_rows",
 ];
 
-/// The highest version that any table holds of this partition: epoch and offset.
-async fn written(start: &Start) -> Result<Option<(u16, i64)>> {
+/// What all tables together hold of this partition.
+async fn written(start: &Start) -> Result<Option<Written>> {
     let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
     let origins = format!("SELECT origin FROM origin_rows WHERE topic = {topic} AND partition = {partition}");
     let mut parts: Vec<String> = VERSIONED
@@ -340,15 +436,42 @@ async fn written(start: &Start) -> Result<Option<(u16, i64)>> {
     parts.push(format!(
         "SELECT max(version) AS v FROM record_rows WHERE topic = {topic} AND partition = {partition}"
     ));
-    let rows = start
-        .client
-        .rows(&format!(
-            "SELECT max(v) AS version FROM ({})",
-            parts.join(" UNION ALL ")
+    let highest = format!("SELECT max(v) AS version FROM ({})", parts.join(" UNION ALL "));
+    let rows = start.client.rows(&highest).await?;
+    let highest = rows.first().and_then(|row| row["version"].as_u64()).unwrap_or(0);
+    if highest == 0 {
+        return Ok(None);
+    }
+    let (epoch, offset) = of_version(highest);
+    let last = last_written(start).await?;
+    Ok(Some(Written {
+        epoch,
+        offset,
+        last: last
+            .filter(|(of_epoch, _)| *of_epoch == epoch)
+            .map(|(_, mark)| mark),
+    }))
+}
+
+/// The last record that was counted when `progress` was written, and the epoch of its log.
+async fn last_written(start: &Start) -> Result<Option<(u16, Mark)>> {
+    let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
+    let query = format!(
+        "SELECT version, last_record FROM progress_rows FINAL WHERE topic = {topic} AND partition = {partition} \
+         AND last_record != 0"
+    );
+    let rows = start.client.rows(&query).await?;
+    Ok(rows.first().and_then(|row| {
+        let (epoch, offset) = of_version(row["version"].as_u64()?);
+        let hash = row["last_record"].as_u64()?;
+        Some((
+            epoch,
+            Mark {
+                offset: offset - 1,
+                hash,
+            },
         ))
-        .await?;
-    let version = rows.first().and_then(|row| row["version"].as_u64()).unwrap_or(0);
-    Ok((version > 0).then_some(((version >> 48) as u16, (version & ((1 << 48) - 1)) as i64)))
+    }))
 }
 
 /// Where the first of the definitions that are counted began.

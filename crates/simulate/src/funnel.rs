@@ -172,13 +172,23 @@ impl View<'_> {
         }
         let mut begun: Try = vec![None; self.funnel.steps.len()];
         begun[0] = Some(start);
-        let mut best = begun.clone();
-        self.take_required(start, 1, begun, &mut best);
-        (!self.is_void(start, &best)).then_some(best)
+        // Of what else happened at that instant any part may have come before it.
+        let mut all = Vec::new();
+        for most_at_once in 0..begun.len() {
+            let mut best = begun.clone();
+            self.take_required(start, most_at_once, 1, begun.clone(), &mut best);
+            all.push(best);
+        }
+        all.retain(|done| !self.is_void(start, done));
+        all.into_iter().reduce(
+            |best, done| {
+                if self.is_better(&done, &best) { done } else { best }
+            },
+        )
     }
 
-    /// Follows every choice for the required steps from `step` on.
-    fn take_required(&self, start: usize, step: usize, done: Try, best: &mut Try) {
+    /// In the funnel's favour: more steps, and of as many the earlier ones.
+    fn is_better(&self, this: &Try, known: &Try) -> bool {
         let count = |done: &Try| {
             let required = done
                 .iter()
@@ -186,9 +196,19 @@ impl View<'_> {
                 .filter(|(by, step)| by.is_some() && !step.optional);
             (required.count(), done.iter().flatten().count())
         };
+        let times = |done: &Try| -> Vec<i64> {
+            done.iter()
+                .map(|by| by.map_or(i64::MAX, |place| self.time(place)))
+                .collect()
+        };
+        count(this) > count(known) || count(this) == count(known) && times(this) < times(known)
+    }
+
+    /// Follows every choice for the required steps from `step` on.
+    fn take_required(&self, start: usize, most_at_once: usize, step: usize, done: Try, best: &mut Try) {
         let Some(next) = (step..self.funnel.steps.len()).find(|step| !self.funnel.steps[*step].optional)
         else {
-            return self.take_optional(start, 1, done, best, &count);
+            return self.take_optional(start, 1, done, best);
         };
         let since = done
             .iter()
@@ -201,16 +221,19 @@ impl View<'_> {
                 self.in_window(start, *place) && self.time(*place) >= since && !done.contains(&Some(*place))
             })
             .filter(|place| self.fits(*place, next))
+            .filter(|place| {
+                self.time(*place) > self.time(start) || done.iter().flatten().count() <= most_at_once
+            })
             .collect();
         let earliest = free.iter().map(|place| self.time(*place)).min();
         let reachable = earliest.filter(|time| self.may_pass(start, next, since, *time));
         match reachable {
-            None => self.take_optional(start, 1, done, best, &count),
+            None => self.take_optional(start, 1, done, best),
             Some(time) => {
                 for place in free.into_iter().filter(|place| self.time(*place) == time) {
                     let mut further = done.clone();
                     further[next] = Some(place);
-                    self.take_required(start, next + 1, further, best);
+                    self.take_required(start, most_at_once, next + 1, further, best);
                 }
             }
         }
@@ -242,30 +265,16 @@ impl View<'_> {
     }
 
     /// Follows every choice for the optional steps from `step` on.
-    fn take_optional(
-        &self,
-        start: usize,
-        step: usize,
-        done: Try,
-        best: &mut Try,
-        count: &dyn Fn(&Try) -> (usize, usize),
-    ) {
+    fn take_optional(&self, start: usize, step: usize, done: Try, best: &mut Try) {
         if step >= done.len() {
-            // In the funnel's favour: more steps, and of as many the earlier ones.
-            let times = |done: &Try| -> Vec<i64> {
-                done.iter()
-                    .map(|by| by.map_or(i64::MAX, |place| self.time(place)))
-                    .collect()
-            };
-            let (this, known) = (count(&done), count(best));
-            if this > known || this == known && times(&done) < times(best) {
+            if self.is_better(&done, best) {
                 *best = done;
             }
             return;
         }
         let steps = &self.funnel.steps;
         if !steps[step].optional {
-            return self.take_optional(start, step + 1, done, best, count);
+            return self.take_optional(start, step + 1, done, best);
         }
         let before = (0..step)
             .rev()
@@ -275,7 +284,7 @@ impl View<'_> {
             .find(|one| !steps[*one].optional)
             .and_then(|one| done[one]);
         let Some(before) = before else {
-            return self.take_optional(start, step + 1, done, best, count);
+            return self.take_optional(start, step + 1, done, best);
         };
         // Where one event could do this step or a later one, it does this one: left out comes last.
         for place in 0..self.events.len() {
@@ -286,10 +295,10 @@ impl View<'_> {
             if in_range && !done.contains(&Some(place)) && self.fits(place, step) {
                 let mut further = done.clone();
                 further[step] = Some(place);
-                self.take_optional(start, step + 1, further, best, count);
+                self.take_optional(start, step + 1, further, best);
             }
         }
-        self.take_optional(start, step + 1, done, best, count);
+        self.take_optional(start, step + 1, done, best);
     }
 
     fn is_void(&self, start: usize, done: &Try) -> bool {

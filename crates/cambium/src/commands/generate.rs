@@ -5,10 +5,12 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use cambium_kafka::{Producer, create_topic, read_all};
 use cambium_simulate::{Product, Record, Rules, Settings, Truth, summary};
 use clap::Args;
+
+use crate::config::ConfigError;
 
 /// Make the events of a simulated shop, as JSON lines or into Kafka, and the exact truth of their numbers.
 ///
@@ -69,7 +71,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let start: jiff::Timestamp = arguments
         .start
         .parse()
-        .map_err(|error| anyhow!("--start {}: {error}", arguments.start))?;
+        .map_err(|error| ConfigError::new(format!("--start {}: {error}", arguments.start)))?;
     let product = Product::new(Settings {
         seed: arguments.seed,
         users: arguments.users,

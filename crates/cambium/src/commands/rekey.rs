@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cambium_kafka::{Copied, Copy, Original, create_topic};
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::reader::Reader;
 
 /// Copy topics into another, keyed by user: mends users on several partitions, merges topics, changes the
@@ -39,7 +39,8 @@ const MESSAGE_ID_HEADER: &str = "message_id";
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.config)?;
     if arguments.from.contains(&arguments.to) {
-        bail!("--to {}: a topic cannot be copied into itself", arguments.to);
+        let text = format!("--to {}: a topic cannot be copied into itself", arguments.to);
+        return Err(ConfigError::new(text).into());
     }
     let mut readers = BTreeMap::new();
     for topic in &arguments.from {

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, Registry, Settings, Source, Worker};
+use cambium_kafka::{Assigner, PartitionLog, Registry, Settings, Source, Worker};
 use cambium_pipeline::{Applied, Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
 use super::Where;
 use crate::Processors;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::http::{self, Readiness};
 use crate::warehouse::Warehouse;
 
@@ -32,6 +32,10 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
+    if config.sources.is_empty() {
+        let text = "there is no [[source]] in the configuration: nothing to consume";
+        return Err(ConfigError::new(text.to_owned()).into());
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let warehouse = tokio::select! {
         opened = open(&config, &arguments.place.data) => opened?,
@@ -99,14 +103,14 @@ pub async fn consume(
 ) -> Result<()> {
     let mut topics = BTreeMap::new();
     for source in &config.sources {
-        let registry = source.registry.as_deref().map(Registry::new).transpose()?;
+        let registry = source.registry.as_deref().map(Registry::new).transpose();
+        let registry = registry.map_err(|error| ConfigError::new(format!("{error:#}")))?;
         let topic = SourceOfTopic {
             setup: config.setup_of(source)?,
             start: source.start,
             registry: registry.map(Arc::new),
         };
-        let known = topics.insert(source.topic.clone(), topic);
-        anyhow::ensure!(known.is_none(), "[[source]] {} is there twice", source.topic);
+        topics.insert(source.topic.clone(), topic);
     }
     let owners = Owners {
         start,
@@ -120,10 +124,9 @@ pub async fn consume(
         topics: config.sources.iter().map(|source| source.topic.clone()).collect(),
         settings: config.kafka.settings.clone(),
     };
-    anyhow::ensure!(
-        !settings.topics.is_empty(),
-        "there is no [[source]] in the configuration: nothing to consume"
-    );
+    settings
+        .check()
+        .map_err(|error| ConfigError::new(format!("{error:#}")))?;
     tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop))
         .await
         .context("consuming ended")?
@@ -160,24 +163,30 @@ struct Owners {
 impl Assigner for Owners {
     type Worker = PartitionWorker;
 
-    fn start(&mut self, topic: &str, partition: i32, earliest: i64, end: i64) -> Result<PartitionWorker> {
+    fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {
+        let topic = held.topic;
         let source = self
             .topics
             .get(topic)
             .with_context(|| format!("topic {topic} is not in the configuration"))?;
         let first = match source.start {
-            config::Start::Latest => end,
-            config::Start::Earliest => earliest,
+            config::Start::Latest => held.end,
+            config::Start::Earliest => held.earliest,
         };
         let with = Start {
             topic: Topic {
                 name: topic.to_owned(),
-                partition,
+                partition: held.partition,
             },
             setup: source.setup.clone(),
             ..self.start.clone()
         };
-        let log = Log { earliest, end, first };
+        let log = Log {
+            earliest: held.earliest,
+            end: held.end,
+            first,
+            look: &|offset| held.mark_at(offset),
+        };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
                 Ok(owner) => {

@@ -9,6 +9,7 @@ use cambium_event::Schemas;
 use cambium_kafka::Producer;
 use clap::Args;
 
+use crate::config::ConfigError;
 use crate::files::open;
 
 /// Send JSON lines to a topic, keyed by user.
@@ -34,7 +35,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     for setting in &arguments.settings {
         let (name, value) = setting
             .split_once('=')
-            .with_context(|| format!("--set {setting}: is not name=value"))?;
+            .ok_or_else(|| ConfigError::new(format!("--set {setting}: is not name=value")))?;
         settings.insert(name.to_owned(), value.to_owned());
     }
     let producer = Producer::new(&arguments.brokers, &settings)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cambium_engine::{AppSetup, Beside, HashKey, KindInfo, List, Partition, Setup, Spec, Topic};
+use cambium_engine::{AppSetup, Beside, HashKey, KindInfo, List, Partition, Setup, Spec, Topic, Zone};
 use cambium_event::{Fields, Format};
 use serde_json::{Map, Value};
 
@@ -161,6 +161,7 @@ fn app(
 ) -> Result<AppSetup> {
     let mut app = AppSetup {
         zone: "UTC".to_owned(),
+        week_start: None,
         time: general,
         overrides: BTreeMap::new(),
     };
@@ -170,7 +171,8 @@ fn app(
                 app.zone = value
                     .as_str()
                     .context("time_zone: is a name like \"Asia/Shanghai\"")?
-                    .to_owned()
+                    .to_owned();
+                Zone::new(&app.zone).map_err(|error| anyhow!("time_zone: {error}"))?;
             }
             "time" => {
                 let time: Time = value
@@ -178,6 +180,7 @@ fn app(
                     .try_into()
                     .map_err(|error: toml::de::Error| anyhow!("time: {}", explain(&error.to_string())))?;
                 app.time = time.rules(general);
+                app.week_start = time.week_start;
             }
             kind => {
                 let kinds = kinds();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use cambium_engine::{DAY_MS, Duration, MINUTE_MS, RejectedPayload, TimeRules, WeekStart, duration_ms};
 use cambium_event::Fields;
 use serde::Deserialize;
@@ -88,6 +88,19 @@ pub struct ClickHouse {
     pub password_file: Option<String>,
     pub database: String,
     pub cluster: Option<String>,
+}
+
+impl ClickHouse {
+    pub fn check(&self) -> Result<()> {
+        if let Some(url) = &self.url {
+            let is_http = url.starts_with("http://") || url.starts_with("https://");
+            ensure!(
+                is_http,
+                "[clickhouse] url: '{url}' is no URL of ClickHouse's HTTP interface; write it like \"http://localhost:8123\""
+            );
+        }
+        Ok(())
+    }
 }
 
 impl Default for ClickHouse {
@@ -325,12 +338,17 @@ pub fn explain(error: &str) -> String {
     if !error.contains("unknown field") {
         return error;
     }
-    let names = quoted(&error);
+    // Where it is, stands behind: "… in `fields.timestamp`".
+    let (error, place) = match error.rsplit_once(" in `") {
+        Some((error, place)) => (error, format!(" in {}", place.trim_end_matches('`'))),
+        None => (error.as_str(), String::new()),
+    };
+    let names = quoted(error);
     let Some((unknown, known)) = names.split_first() else {
-        return error;
+        return error.to_owned();
     };
     format!(
-        "unknown key '{unknown}'{}",
+        "unknown key '{unknown}'{place}{}",
         nearest(unknown, known.iter().map(String::as_str))
     )
 }

@@ -1,6 +1,6 @@
 //! The words of a filter, each with its place.
 
-use winnow::combinator::{alt, delimited};
+use winnow::combinator::{alt, delimited, preceded};
 use winnow::prelude::*;
 use winnow::token::{one_of, take_while};
 
@@ -8,6 +8,8 @@ use winnow::token::{one_of, take_while};
 pub(super) enum Token<'t> {
     /// A name or keyword; dots between names are part of it.
     Word(&'t str),
+    /// What stands behind a name in brackets, without its first dot.
+    Steps(&'t str),
     Number(&'t str),
     Text(String),
     Symbol(&'t str),
@@ -41,6 +43,7 @@ fn token<'t>(input: &mut &'t str) -> ModalResult<Token<'t>> {
         quoted('\'').map(Token::Text),
         number.map(Token::Number),
         word.map(Token::Word),
+        preceded('.', word).map(Token::Steps),
     ))
     .parse_next(input)
 }

@@ -207,18 +207,38 @@ impl Parser<'_, '_> {
             _ => return Err(self.error("the name of a field or property was expected here")),
         };
         self.next += 1;
-        if word == "properties" && self.take_symbol("[") {
-            let Some(Token::Text(name)) = self.peek().cloned() else {
-                return Err(self.error("a property's name in quotes was expected here"));
-            };
-            self.next += 1;
-            self.expect_symbol("]")?;
-            return Ok(Operand::Property(self.properties.slot(vec![name])));
+        let further = self.further_steps()?;
+        if let Some(field) = Field::from_name(&word).filter(|_| further.is_empty()) {
+            return Ok(Operand::Field(field));
         }
-        Ok(match Field::from_name(&word) {
-            Some(field) => Operand::Field(field),
-            None => Operand::Property(self.properties.slot(PropertyTable::path(&word))),
-        })
+        let mut path = match word.as_str() {
+            "properties" if !further.is_empty() => Vec::new(),
+            _ => PropertyTable::path(&word),
+        };
+        path.extend(further);
+        Ok(Operand::Property(self.properties.slot(path)))
+    }
+
+    /// The steps of a path from its first name in brackets on: `["unit price"].amount`.
+    fn further_steps(&mut self) -> Result<Vec<String>, FilterError> {
+        let mut steps = Vec::new();
+        loop {
+            if self.take_symbol("[") {
+                let Some(Token::Text(name)) = self.peek().cloned() else {
+                    return Err(self.error("a property's name in quotes was expected here"));
+                };
+                self.next += 1;
+                self.expect_symbol("]")?;
+                steps.push(name);
+            } else if let Some(Token::Steps(names)) = self.peek()
+                && !steps.is_empty()
+            {
+                steps.extend(names.split('.').map(str::to_owned));
+                self.next += 1;
+            } else {
+                return Ok(steps);
+            }
+        }
     }
 
     fn literal(&mut self) -> Result<Literal, FilterError> {

@@ -48,7 +48,8 @@ impl<L: List> Partition<L> {
             }
             users.push((number, id, app.encoded(id)?));
         }
-        let head = postcard::to_stdvec(&(FORMAT, self.head()?));
+        // The mark came later than the format, and stands behind what was there before it.
+        let head = postcard::to_stdvec(&(FORMAT, self.head()?, self.last));
         let head = head.map_err(|error| SnapshotError::Head(error.to_string()))?;
         Ok(Capture {
             position: self.position,
@@ -71,7 +72,7 @@ impl<L: List> Partition<L> {
         Ok(Head {
             topic: self.topic.clone(),
             epoch: self.epoch,
-            start: self.start,
+            start: self.start as i64,
             position: self.position,
             watermark: self.watermark,
             account: self.account,
@@ -97,12 +98,18 @@ impl<L: List> Partition<L> {
         if format != FORMAT {
             return Err(SnapshotError::Format(format));
         }
-        let mut head: Head = postcard::from_bytes(head).map_err(unreadable)?;
+        let (mut head, rest) = postcard::take_from_bytes::<Head>(head).map_err(unreadable)?;
+        let last = if rest.is_empty() {
+            None
+        } else {
+            postcard::from_bytes(rest).map_err(unreadable)?
+        };
         head.names.restore();
         let setup: Setup =
             serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))?;
-        let mut partition = Partition::new(head.topic, head.start, head.epoch, setup, key)?;
-        partition.position = head.position;
+        let mut partition = Partition::new(head.topic, head.position, head.epoch, setup, key)?;
+        partition.start = head.start as u64;
+        partition.last = last;
         partition.watermark = head.watermark;
         partition.account = head.account;
         partition.names = head.names;
@@ -122,7 +129,7 @@ impl<L: List> Partition<L> {
     }
 
     fn restore_app(&mut self, saved: SavedApp) -> Result<(), SnapshotError> {
-        let instances = self.build(&saved.name, saved.instances, self.position)?;
+        let instances = self.build(&saved.name, saved.instances, self.version())?;
         let time = self.setup.time(&saved.name);
         self.app_index.insert(saved.name.clone(), self.apps.len());
         self.apps.push(App {
@@ -132,5 +139,58 @@ impl<L: List> Partition<L> {
             users: Users::default(),
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cambium_event::{Fields, Record};
+
+    use super::*;
+    use crate::{TimeRules, WeekStart};
+
+    fn setup() -> Setup {
+        Setup {
+            time: TimeRules {
+                lateness_ms: 0,
+                skew_ms: 0,
+                horizon_ms: 0,
+            },
+            week_start: WeekStart::Monday,
+            apps: Default::default(),
+            drop: Vec::new(),
+            definitions: Vec::new(),
+            fields: Fields::default(),
+            format: Default::default(),
+            beside: Default::default(),
+            max_values: 1,
+        }
+    }
+
+    #[test]
+    fn the_last_record_is_remembered_and_a_head_without_it_can_be_read() {
+        let topic = Topic {
+            name: "t".to_owned(),
+            partition: 0,
+        };
+        let mut partition: Partition<()> = Partition::new(topic, 5, 0, setup(), HashKey::default()).unwrap();
+        let empty = partition.capture().unwrap();
+        let record = Record {
+            offset: 7,
+            payload: Some(b"no event"),
+            ..Record::default()
+        };
+        partition.apply(&record).unwrap();
+        let capture = partition.capture().unwrap();
+        let last = |head: &[u8]| {
+            let restored: Partition<()> = Partition::restore(head, [], HashKey::default()).unwrap();
+            assert_eq!(restored.start, 5);
+            restored.last()
+        };
+        assert_eq!(last(&empty.head), None);
+        assert_eq!(last(&capture.head), Some(crate::Mark::of(&record)));
+        // As earlier releases wrote it: the head alone.
+        let without = postcard::to_stdvec(&(FORMAT, partition.head().unwrap())).unwrap();
+        assert_eq!(last(&without), None);
     }
 }

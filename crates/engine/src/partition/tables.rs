@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use cambium_event::{Event, Field, Number, Reason, Record, Rejection};
 
+use crate::identity::of_version;
 use crate::instance::InForce;
 use crate::{Account, RejectedPayload, Rows, Table, Topic};
 
@@ -241,6 +242,6 @@ pub(super) fn put_definition(rows: &mut Rows, topic: &Topic, in_force: &InForce<
         .u64(in_force.origin)
         .text(&topic.name)
         .i32(topic.partition)
-        .i64(in_force.start)
+        .i64(of_version(in_force.start).1)
         .i64(started_at.clamp(0, 4_102_444_800_000));
 }

@@ -98,7 +98,7 @@ fn signatures_are_those_of_the_makers() {
         hook.headers[1],
         (
             "X-Cambium-Signature",
-            "sha256=f0b2cd87504c203eebba782183cffaf4446071c3a9674ed092cd5b6dba1bdafa".to_owned()
+            "sha256=7dfe9b5706bd84af9fef614f17c34915ec00be738edf62069701fefba4adbc52".to_owned()
         )
     );
 }

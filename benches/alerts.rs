@@ -96,8 +96,9 @@ impl Line<'_> {
     fn take(&mut self, minute: usize, piece: usize, count: u64) -> bool {
         let now_ms = at_ms(minute) + (piece as i64 + 1) * PIECE_MS;
         if minute != self.minute {
+            let is_on = self.tracker.is_on();
             self.watch
-                .complete(at_ms(self.minute), Value::Number(self.filling));
+                .complete(at_ms(self.minute), Value::Number(self.filling), is_on);
             self.filling = 0.0;
             self.minute = minute;
         }
@@ -328,7 +329,7 @@ fn step(family: Family, seeds: u64) {
             if minute % 60 == 59 {
                 let (begin_ms, share) = (at_ms(minute - 59), Value::Share(hour.0, hour.1));
                 if is_live {
-                    watch.complete(begin_ms, share);
+                    watch.complete(begin_ms, share, tracker.is_on());
                 } else {
                     watch.prime(&[(begin_ms, share)], at_ms(LIVE));
                 }

@@ -47,7 +47,7 @@ fn found(lost: f64, seed: u64) -> (Option<i64>, usize) {
             }
             alarms += 1;
         }
-        watch.complete(at_ms(minute), Value::Number(sum));
+        watch.complete(at_ms(minute), Value::Number(sum), tracker.is_on());
     }
     (None, alarms)
 }

@@ -131,7 +131,8 @@ impl Watch {
             let looks = (*length_ms).max(settings.bucket_ms) as f64 / pace_ms as f64;
             options.looks = (looks / LOOKS_AS_ONE).max(1.0) * settings.windows_ms.len() as f64;
             options.firing = (1, 1);
-            options.is_near = is_sampled;
+            // What is hours ago is not just before.
+            options.is_near = is_sampled && *length_ms < LONGEST_SAMPLED_MS;
             // What lasts for a while makes the misses of an hour look alike.
             let point_ms = (*length_ms).max(settings.bucket_ms);
             options.least_misses = (DAY_MS / point_ms).min(MOST_LEAST_MISSES) as usize;
@@ -171,7 +172,8 @@ impl Watch {
     }
 
     /// The next complete bucket: judged, then learned from.
-    pub fn complete(&mut self, at_ms: i64, value: Value) {
+    pub fn complete(&mut self, at_ms: i64, value: Value, is_firing: bool) {
+        self.set_firing(is_firing);
         self.keep(at_ms, value);
         let end = at_ms + self.settings.bucket_ms;
         for index in 0..self.windows.len() {
@@ -253,14 +255,17 @@ impl Watch {
         held.map(|(_, value)| *value).reduce(plus)
     }
 
+    fn set_firing(&mut self, is_firing: bool) {
+        for window in &mut self.windows {
+            window.detector.set_firing(is_firing);
+        }
+    }
+
     /// What has come since the last sample, or since the watch began.
     pub fn sample(&mut self, now_ms: i64, fresh: Value, is_firing: bool) {
-        let sampled = self.windows.iter_mut().filter(|window| window.is_sampled);
-        let mut length_ms = 0;
-        for window in sampled {
-            window.detector.set_firing(is_firing);
-            length_ms = length_ms.max(window.length_ms);
-        }
+        self.set_firing(is_firing);
+        let sampled = self.windows.iter().filter(|window| window.is_sampled);
+        let length_ms = sampled.map(|window| window.length_ms).max().unwrap_or_default();
         self.samples.push_back((now_ms, fresh));
         // The oldest that stays is the beginning of the window: what it holds came before.
         while self

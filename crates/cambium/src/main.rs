@@ -1,6 +1,7 @@
 //! The program's entry: arguments, logs, exit codes.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cambium::commands;
 use clap::{Parser, Subcommand};
@@ -61,9 +62,12 @@ fn main() -> ExitCode {
     }
 }
 
+/// For work that cannot be interrupted, such as a question to a broker.
+const LAST_CHANCE: Duration = Duration::from_secs(3);
+
 fn run(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         match cli.command {
             Command::Demo(arguments) => commands::demo::run(arguments).await,
             Command::Run(arguments) => commands::run::run(arguments).await,
@@ -79,5 +83,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::User(arguments) => commands::user::run(arguments),
             Command::Clickhouse(arguments) => commands::clickhouse::run(arguments).await,
         }
-    })
+    });
+    // A broker that does not answer is not waited for.
+    runtime.shutdown_timeout(LAST_CHANCE);
+    ended
 }

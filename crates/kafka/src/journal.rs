@@ -16,6 +16,7 @@ use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::producer::create_compacted_topic;
+use crate::source::let_go;
 
 /// Where a journal is.
 #[derive(Clone, Debug)]
@@ -68,7 +69,8 @@ impl ConsumerContext for Standing {
 
 /// A member of the journal's group.
 pub struct Journal {
-    consumer: Arc<BaseConsumer<Standing>>,
+    /// None: it has been left.
+    consumer: Option<Arc<BaseConsumer<Standing>>>,
     writer: JournalWriter,
     place: Place,
 }
@@ -122,8 +124,11 @@ impl JournalWriter {
 }
 
 impl Journal {
-    /// Joins the group. The topic is created where it is not there.
-    pub async fn open(place: Place) -> Result<Journal> {
+    /// A member that has not joined the group yet; no broker is asked.
+    ///
+    /// # Errors
+    /// Where librdkafka does not take the settings.
+    pub fn new(place: Place) -> Result<Journal> {
         let mut config = client(&place);
         config
             .set("group.id", &place.group)
@@ -139,20 +144,29 @@ impl Journal {
             .set_log_level(RDKafkaLogLevel::Emerg)
             .create_with_context(Standing::default())
             .context("[kafka] settings: librdkafka does not take them")?;
-        let journal = Journal {
-            consumer: Arc::new(consumer),
+        Ok(Journal {
+            consumer: Some(Arc::new(consumer)),
             writer: JournalWriter::open(&place)?,
             place,
-        };
-        if !journal.topics().await?.contains(&journal.place.topic) {
-            let place = &journal.place;
+        })
+    }
+
+    /// Joins the group. The topic is created where it is not there.
+    ///
+    /// # Errors
+    /// Where the broker cannot be reached, or does not let the topic be created.
+    pub async fn join(&self) -> Result<()> {
+        let place = &self.place;
+        if !self.topics().await?.contains(&place.topic) {
             create_compacted_topic(&place.brokers, &place.settings, &place.topic).await?;
         }
-        journal
-            .consumer
-            .subscribe(&[&journal.place.topic])
-            .with_context(|| format!("cannot subscribe to {}", journal.place.topic))?;
-        Ok(journal)
+        self.consumer()?
+            .subscribe(&[&place.topic])
+            .with_context(|| format!("cannot subscribe to {}", place.topic))
+    }
+
+    fn consumer(&self) -> Result<&Arc<BaseConsumer<Standing>>> {
+        self.consumer.as_ref().context("the journal has been left")
     }
 
     pub fn writer(&self) -> &JournalWriter {
@@ -161,7 +175,7 @@ impl Journal {
 
     /// What topics the broker has; an error where it cannot be reached.
     pub async fn topics(&self) -> Result<Vec<String>> {
-        let consumer = self.consumer.clone();
+        let consumer = self.consumer()?.clone();
         let asked =
             tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, Duration::from_secs(2)));
         let metadata = asked
@@ -177,7 +191,7 @@ impl Journal {
 
     /// Which turn at owning the journal this is; none: another owns it, or nobody.
     pub fn turn(&self) -> Option<u64> {
-        let standing = self.consumer.context();
+        let standing = self.consumer.as_ref()?.context();
         let is_owner = standing.is_owner.load(Ordering::Relaxed);
         is_owner.then(|| standing.turns.load(Ordering::Relaxed))
     }
@@ -186,7 +200,7 @@ impl Journal {
     /// at least once a second.
     pub fn poll(&self) -> Result<Vec<JournalEntry>> {
         let mut entries = Vec::new();
-        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+        while let Some(polled) = self.consumer()?.poll(Duration::ZERO) {
             match polled {
                 Ok(message) => entries.push(JournalEntry {
                     offset: message.offset(),
@@ -200,5 +214,11 @@ impl Journal {
             }
         }
         Ok(entries)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let_go(self.consumer.take());
     }
 }

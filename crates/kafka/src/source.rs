@@ -197,6 +197,19 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The group is told that it is left, but a broker that does not listen is not waited for.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Drops a client. librdkafka looks for a broker that is gone for as long as a session lasts, and nobody waits for
+/// that.
+pub(crate) fn let_go<C: Send + 'static>(client: C) {
+    let (done, left) = mpsc::channel();
+    std::thread::spawn(move || {
+        drop(client);
+        let _ = done.send(());
+    });
+    if left.recv_timeout(LEAVE_TIMEOUT).is_err() {
+        tracing::debug!("the group does not answer, and forgets this consumer by itself");
+    }
+}
+
 impl<A: Assigner> Source<A> {
     pub fn new(settings: &Settings, assigner: A) -> Result<Self> {
         let config = settings.config();
@@ -233,16 +246,7 @@ impl<A: Assigner> Source<A> {
         for rebalance in rest.unwrap_or_default() {
             rebalance.agree(&self.consumer);
         }
-        // librdkafka looks for a broker that is gone for as long as a session lasts.
-        let consumer = self.consumer;
-        let (done, left) = mpsc::channel();
-        std::thread::spawn(move || {
-            drop(consumer);
-            let _ = done.send(());
-        });
-        if left.recv_timeout(LEAVE_TIMEOUT).is_err() {
-            tracing::debug!("the group does not answer, and forgets this consumer by itself");
-        }
+        let_go(self.consumer);
     }
 
     fn consume(&mut self, stop: &AtomicBool) -> Result<()> {

@@ -82,7 +82,7 @@ impl Line {
         if let (Some(pauses), Value::Number(count)) = (&mut self.pauses, value) {
             pauses.count(local_ms, MINUTE_MS, count);
         } else {
-            self.watch.complete(local_ms, value);
+            self.watch.complete(local_ms, value, self.tracker.is_on());
         }
     }
 

@@ -1,7 +1,7 @@
 //! A rule's numbers, by SQL of the views.
 
 use anyhow::{Context, Result};
-use cambium_alerts::{Metric, Rule, Series, Value};
+use cambium_alerts::{Kind, Metric, Rule, Series, Value};
 use cambium_clickhouse::Client;
 use cambium_engine::{Filter, quoted};
 
@@ -111,6 +111,15 @@ impl Shape {
     /// The settings of the watches over a rule's series.
     pub fn watch(&self, rule: &Rule) -> cambium_alerts::Settings {
         let mut watch = rule.settings(self.series, self.bucket_ms, self.windows_ms, self.sample_ms);
+        if self.windows_ms.len() > 1 && rule.over_ms.is_none() {
+            match rule.options.kind {
+                // One limit cannot be that of a minute and of half an hour.
+                Kind::Threshold | Kind::Change => watch.windows_ms = vec![5 * MINUTE_MS],
+                // What lasts for minutes would add up as a leak does.
+                Kind::Cusum => watch.windows_ms = vec![30 * MINUTE_MS],
+                _ => {}
+            }
+        }
         if self.series == Series::Level {
             watch.windows_ms = vec![self.bucket_ms];
         }

@@ -16,7 +16,7 @@ use cambium_engine::Rows;
 use cambium_kafka::{Journal, JournalWriter};
 
 use crate::Settings;
-use crate::deliver::{Deliveries, is_owed, noted};
+use crate::deliver::{Deliveries, Outcome, is_owed, noted};
 use crate::lines::Group;
 use crate::pulse::{Health, Pulse, lasting};
 use crate::register::{Entry, Register, put};
@@ -47,22 +47,25 @@ pub(crate) fn now_ms() -> i64 {
 
 /// Evaluates the rules until `stop` is set, whenever it is this process's turn.
 pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> Result<()> {
+    let journal = Arc::new(Journal::new(settings.journal.clone())?);
     let answered_at = Arc::new(AtomicI64::new(now_ms()));
-    let mut lookout = Lookout::new(&settings);
-    let journal = loop {
-        match Journal::open(settings.journal.clone()).await {
-            Ok(journal) => break Arc::new(journal),
-            Err(error) => tracing::debug!("alerts: {error:#}"),
-        }
+    let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
+    let mut lookout = Lookout::new();
+    let mut said = String::new();
+    while let Err(error) = journal.join().await {
         if stop.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        let text = format!("alerts: {error:#}; trying again");
+        if said != text {
+            tracing::warn!("{text}");
+            said = text;
         }
         lookout
             .look(&settings, answered_at.load(Ordering::Relaxed), &client, None)
             .await;
         tokio::time::sleep(RETRY).await;
-    };
-    let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
+    }
     let mut desk = Desk {
         me: format!("{}-{}", std::process::id(), now_ms()),
         settings,
@@ -75,6 +78,7 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
         pulse: Pulse::default(),
         pipeline: BTreeMap::new(),
         deliveries: Deliveries::new(),
+        outcomes: Vec::new(),
         unsaid: Vec::new(),
         is_held: true,
         broker_away_at: i64::MIN / 2,
@@ -114,7 +118,7 @@ struct Lookout {
 }
 
 impl Lookout {
-    fn new(_: &Settings) -> Lookout {
+    fn new() -> Lookout {
         Lookout {
             tracker: Tracker::default(),
             deliveries: Deliveries::new(),
@@ -193,6 +197,8 @@ struct Desk {
     pulse: Pulse,
     pipeline: BTreeMap<&'static str, Tracker>,
     deliveries: Deliveries,
+    /// What was sent and is not written down yet.
+    outcomes: Vec<Outcome>,
     /// Changes that the journal did not take yet.
     unsaid: Vec<Alert>,
     is_held: bool,
@@ -253,6 +259,7 @@ impl Desk {
         }
         self.leads = false;
         self.deliveries.stop();
+        self.outcomes.clear();
         self.groups.clear();
         self.unsaid.clear();
     }
@@ -346,12 +353,14 @@ impl Desk {
 
     /// Writes down what was sent.
     async fn note_deliveries(&mut self) -> Result<()> {
-        for outcome in self.deliveries.done() {
+        self.outcomes.extend(self.deliveries.done());
+        while let Some(outcome) = self.outcomes.first() {
             if let Some(alert) = self.register.get(&outcome.id) {
-                let noted = noted(alert, &outcome);
+                let noted = noted(alert, outcome);
                 let offset = self.append(&Entry::Alert(Box::new(noted))).await?;
                 self.read_to(offset).await?;
             }
+            self.outcomes.remove(0);
         }
         Ok(())
     }

@@ -117,6 +117,7 @@ pub async fn consume(
         topics,
         has_partitions,
         runtime: tokio::runtime::Handle::current(),
+        stop: stop.clone(),
     };
     let settings = Settings {
         brokers: config.kafka.brokers.clone(),
@@ -127,10 +128,17 @@ pub async fn consume(
     settings
         .check()
         .map_err(|error| ConfigError::new(format!("{error:#}")))?;
-    tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop))
-        .await
-        .context("consuming ended")?
+    let consumed = tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await;
+    match consumed.context("consuming ended")? {
+        Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => Ok(()),
+        consumed => consumed,
+    }
 }
+
+/// A start that was waiting when the process was asked to end: nothing was read yet, and nothing is lost.
+#[derive(Debug, thiserror::Error)]
+#[error("ended while a partition waited for ClickHouse")]
+struct Interrupted;
 
 /// Between two tries to reach ClickHouse at a start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -158,6 +166,7 @@ struct Owners {
     topics: BTreeMap<String, SourceOfTopic>,
     has_partitions: Arc<AtomicBool>,
     runtime: tokio::runtime::Handle,
+    stop: Arc<AtomicBool>,
 }
 
 impl Assigner for Owners {
@@ -200,6 +209,7 @@ impl Assigner for Owners {
                 }
                 // What only a person can decide ends the program; a server that is away comes back.
                 Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
+                Err(_) if self.stop.load(Ordering::Relaxed) => return Err(Interrupted.into()),
                 Err(error) => {
                     tracing::warn!("{error:#}; trying again");
                     std::thread::sleep(RETRY);

@@ -248,6 +248,8 @@ impl Written {
             ensure!(matches!(metric, Metric::Events(_)), "where: is of event alone");
             Filter::sql(filter, &kept).map_err(|error| anyhow!("where: {error}"))?;
         }
+        // What a query answers may be small by nature.
+        let usual_least = if self.sql.is_some() { 0.0 } else { MIN_EXPECTED };
         let quiet_hours = self
             .quiet_hours
             .as_deref()
@@ -264,7 +266,7 @@ impl Written {
             metric,
             filter: self.filter.clone(),
             by: self.by.clone(),
-            min_expected: self.min_expected.unwrap_or(MIN_EXPECTED),
+            min_expected: self.min_expected.unwrap_or(usual_least),
             cool_down_ms: self.cool_down.map_or(COOL_DOWN_MS, |duration| duration.0),
             resolve_after_ms: self.resolve_after.map_or(RESOLVE_AFTER_MS, |duration| duration.0),
             severity: self.severity,

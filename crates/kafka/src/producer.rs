@@ -177,7 +177,9 @@ async fn create(brokers: &str, settings: &BTreeMap<String, String>, new: NewTopi
         config.set(name, value);
     }
     let admin: AdminClient<DefaultClientContext> = config.create().context("cannot make a Kafka client")?;
-    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    let options = AdminOptions::new()
+        .request_timeout(Some(Duration::from_secs(30)))
+        .operation_timeout(Some(Duration::from_secs(20)));
     let results = admin.create_topics([&new], &options).await;
     for result in results.with_context(|| format!("cannot create topic {topic} on {brokers}"))? {
         match result {

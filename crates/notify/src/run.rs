@@ -52,10 +52,12 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
     let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
     let mut lookout = Lookout::new();
     let mut said = String::new();
-    while let Err(error) = journal.join().await {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+    loop {
+        let joined = tokio::select! {
+            joined = journal.join() => joined,
+            () = stopped(&stop) => return Ok(()),
+        };
+        let Err(error) = joined else { break };
         let text = format!("alerts: {error:#}; trying again");
         if said != text {
             tracing::warn!("{text}");
@@ -64,7 +66,10 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
         lookout
             .look(&settings, answered_at.load(Ordering::Relaxed), &client, None)
             .await;
-        tokio::time::sleep(RETRY).await;
+        tokio::select! {
+            () = tokio::time::sleep(RETRY) => {}
+            () = stopped(&stop) => return Ok(()),
+        }
     }
     let mut desk = Desk {
         me: format!("{}-{}", std::process::id(), now_ms()),
@@ -99,6 +104,12 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
     asking.abort();
     desk.deliveries.finish(LAST_CHANCE).await;
     desk.note_deliveries().await
+}
+
+async fn stopped(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn ask_broker(journal: Arc<Journal>, answered_at: Arc<AtomicI64>) {

@@ -137,10 +137,11 @@ async fn nothing_is_lost_or_counted_twice_when_processes_are_killed() {
     kafka.restart().unwrap();
     sending.await.unwrap();
     let client = client(&url);
-    all_read(&client, EVENTS as i64, Duration::from_secs(180)).await;
+    // A producer whose broker was killed may have repeated some: the log is what is counted.
+    let log = log_of(&kafka.brokers()).await;
+    all_read(&client, log.len() as i64, Duration::from_secs(180)).await;
     second.end();
     third.end();
-    let log = log_of(&kafka.brokers()).await;
     check(&client, &log).await;
     clickhouse.end();
 }
@@ -162,7 +163,11 @@ async fn log_of(brokers: &str) -> Vec<Record> {
 }
 
 async fn check(client: &Client, log: &[Record]) {
-    assert_eq!(log.len(), EVENTS);
+    assert!(
+        log.len() >= EVENTS,
+        "the log lacks {} records",
+        EVENTS - log.len()
+    );
     let rules = Rules {
         zone: "Asia/Shanghai".to_owned(),
         lateness_ms: DAY_MS,

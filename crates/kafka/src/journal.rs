@@ -11,9 +11,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 
 use crate::producer::create_compacted_topic;
 use crate::source::let_go;
@@ -53,13 +53,20 @@ impl ClientContext for Standing {
 
 impl ConsumerContext for Standing {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // A topic that the broker made by itself may have more partitions; the first is the journal.
+        let has_journal = |partitions: &TopicPartitionList| {
+            partitions
+                .elements()
+                .iter()
+                .any(|one| one.partition() == PARTITION)
+        };
         // Who joins is told of nothing, and who owns it keeps it.
         match rebalance {
-            Rebalance::Assign(partitions) if partitions.count() > 0 => {
+            Rebalance::Assign(partitions) if has_journal(partitions) => {
                 self.turns.fetch_add(1, Ordering::Relaxed);
                 self.is_owner.store(true, Ordering::Relaxed);
             }
-            Rebalance::Revoke(partitions) if partitions.count() > 0 => {
+            Rebalance::Revoke(partitions) if has_journal(partitions) => {
                 self.is_owner.store(false, Ordering::Relaxed);
             }
             _ => {}
@@ -82,6 +89,7 @@ pub struct JournalWriter {
     topic: String,
 }
 
+const PARTITION: i32 = 0;
 /// An owner that is gone is replaced after so long.
 const SESSION_MS: &str = "8000";
 const APPEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -109,10 +117,24 @@ impl JournalWriter {
         })
     }
 
+    /// A broker may create a topic that a producer asks for.
+    async fn ask_for_topic(&self) {
+        let (producer, topic) = (self.producer.clone(), self.topic.clone());
+        let asking = tokio::task::spawn_blocking(move || {
+            let asked = producer
+                .client()
+                .fetch_metadata(Some(&topic), Duration::from_secs(2));
+            asked.map(|_| ())
+        });
+        if let Ok(Err(error)) = asking.await {
+            tracing::debug!("journal: {error}");
+        }
+    }
+
     /// Appends an entry, and waits until the broker has it; gives its offset.
     pub async fn append(&self, key: &str, payload: &[u8]) -> Result<i64> {
         let record = FutureRecord::to(&self.topic)
-            .partition(0)
+            .partition(PARTITION)
             .key(key)
             .payload(payload);
         let delivered = self.producer.send(record, Timeout::After(APPEND_TIMEOUT)).await;
@@ -158,7 +180,14 @@ impl Journal {
     pub async fn join(&self) -> Result<()> {
         let place = &self.place;
         if !self.topics().await?.contains(&place.topic) {
-            create_compacted_topic(&place.brokers, &place.settings, &place.topic).await?;
+            let created = create_compacted_topic(&place.brokers, &place.settings, &place.topic).await;
+            if let Err(error) = created {
+                // The in-process broker creates no topic on demand, but makes one that is asked for.
+                self.writer.ask_for_topic().await;
+                if !self.topics().await?.contains(&place.topic) {
+                    return Err(error);
+                }
+            }
         }
         self.consumer()?
             .subscribe(&[&place.topic])
@@ -202,6 +231,7 @@ impl Journal {
         let mut entries = Vec::new();
         while let Some(polled) = self.consumer()?.poll(Duration::ZERO) {
             match polled {
+                Ok(message) if message.partition() != PARTITION => {}
                 Ok(message) => entries.push(JournalEntry {
                     offset: message.offset(),
                     key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),

@@ -352,8 +352,10 @@ fn main() {
     let names = |name: &str| arguments.iter().any(|argument| argument == name);
     let family = if names("tuned") {
         Family::Tuned
-    } else {
+    } else if names("judged") {
         Family::Judged
+    } else {
+        Family::Unseen
     };
     let seeds: u64 = arguments
         .iter()

@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 
 pub use alert::{Alert, Delivery, Evidence, State, Told, Tracker};
 pub use baseline::Basis;
-pub use options::{Direction, Kind, OptionError, Options};
+pub use options::{Direction, Kind, OptionError, Options, firing};
 pub use rule::{Metric, QuietHours, Rule, Severity, holidays};
 pub use silence::Pauses;
 pub use watch::{Look, Series, Settings, Verdict, Watch};
@@ -50,6 +50,15 @@ impl Value {
         match self {
             Value::Number(number) => Some(number),
             Value::Share(numerator, denominator) => (denominator > 0.0).then(|| numerator / denominator),
+        }
+    }
+
+    /// Two values of one series taken together.
+    pub fn plus(self, other: Value) -> Value {
+        match (self, other) {
+            (Value::Share(a, b), Value::Share(c, d)) => Value::Share(a + c, b + d),
+            (Value::Number(a), Value::Number(b)) => Value::Number(a + b),
+            (_, other) => other,
         }
     }
 }

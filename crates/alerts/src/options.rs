@@ -50,6 +50,13 @@ impl Direction {
 #[error("{0}")]
 pub struct OptionError(pub String);
 
+/// `2/3`: two of the last three; none where it is not written so.
+pub fn firing(text: &str) -> Option<(usize, usize)> {
+    let (of, last) = text.split_once('/')?;
+    let (of, last) = (of.trim().parse().ok()?, last.trim().parse().ok()?);
+    (of >= 1 && of <= last).then_some((of, last))
+}
+
 /// A detector's options, complete.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::young::Young;
-use crate::{Basis, Detector, Direction, Judgement, Kind, Options, Point, Value};
+use crate::{Detector, Direction, Judgement, Kind, Options, Point, Value};
 
 /// How a series' numbers hang together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ impl Watch {
                 Some((at, sum)) if at == begin && is_sum => Some(sum),
                 _ => None,
             };
-            let sum = before.map_or(value, |before| plus(before, value));
+            let sum = before.map_or(value, |before| before.plus(value));
             window.filling = Some((begin, sum));
             if at_ms + self.settings.bucket_ms >= begin + window.length_ms {
                 let measured_ms = MEASURED_MS.max(window.length_ms * MEASURED_POINTS);
@@ -252,7 +252,7 @@ impl Watch {
         if count < (to_ms - from_ms) / self.settings.bucket_ms {
             return None;
         }
-        held.map(|(_, value)| *value).reduce(plus)
+        held.map(|(_, value)| *value).reduce(Value::plus)
     }
 
     fn set_firing(&mut self, is_firing: bool) {
@@ -301,7 +301,7 @@ impl Watch {
                 // The window begins here: what this one holds came before.
                 return sum.map(|sum| (*at_ms, span_ms, sum));
             }
-            sum = Some(sum.map_or(*value, |sum| plus(sum, *value)));
+            sum = Some(sum.map_or(*value, |sum| sum.plus(*value)));
         }
         None
     }
@@ -403,19 +403,6 @@ impl Watch {
             return Some(sum);
         }
         self.sum(end_ms - window_ms, end_ms)
-    }
-
-    /// What the shortest window's expectation rests on.
-    pub fn basis(&self) -> Option<Basis> {
-        self.windows.first()?.judged?.from
-    }
-}
-
-fn plus(left: Value, right: Value) -> Value {
-    match (left, right) {
-        (Value::Share(a, b), Value::Share(c, d)) => Value::Share(a + c, b + d),
-        (Value::Number(a), Value::Number(b)) => Value::Number(a + b),
-        (_, right) => right,
     }
 }
 

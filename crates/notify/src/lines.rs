@@ -390,7 +390,7 @@ impl Group {
                 .line(&key, settings, register)
                 .see(amount.at_ms, amount.value);
             let sum = fresh.entry(key).or_insert(zero(more));
-            *sum = plus(*sum, more);
+            *sum = sum.plus(more);
         }
         let (is_primed, sample_ms) = (self.is_primed, self.shape.sample_ms);
         for (key, line) in &mut self.lines {
@@ -475,14 +475,6 @@ fn zero(like: Value) -> Value {
     match like {
         Value::Number(_) => Value::Number(0.0),
         Value::Share(..) => Value::Share(0.0, 0.0),
-    }
-}
-
-fn plus(left: Value, right: Value) -> Value {
-    match (left, right) {
-        (Value::Number(a), Value::Number(b)) => Value::Number(a + b),
-        (Value::Share(a, b), Value::Share(c, d)) => Value::Share(a + c, b + d),
-        (_, right) => right,
     }
 }
 

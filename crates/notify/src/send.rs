@@ -1,9 +1,10 @@
 //! Sending, and trying again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::run::now_ms;
 use crate::{Channel, Kind, Message, email, request};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,9 +32,7 @@ async fn once(channel: &Channel, message: &Message) -> Result<()> {
     if let Kind::Email { from, to } = &channel.kind {
         return email::send(channel, message, from, to).await;
     }
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64);
+    let now = now_ms();
     let request = request(channel, message, now)?;
     let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
     let mut post = client

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use cambium_alerts::{Direction, Kind, Metric, Options, QuietHours, Rule, Severity, holidays};
+use cambium_alerts::{Direction, Kind, Metric, Options, QuietHours, Rule, Severity, firing, holidays};
 use cambium_engine::{Duration, EventNames, Filter, MINUTE_MS, Setup, Spec, duration_ms};
 use serde::Deserialize;
 use serde_json::Value;
@@ -410,13 +410,7 @@ impl Written {
         }
         options.check()?;
         if let Some(text) = &self.firing {
-            let parts = text.split_once('/');
-            let parts =
-                parts.and_then(|(of, last)| Some((of.trim().parse().ok()?, last.trim().parse().ok()?)));
-            match parts {
-                Some((of, last)) if of >= 1 && of <= last => options.firing = (of, last),
-                _ => bail!("for: '{text}' is not like \"2/3\""),
-            }
+            options.firing = firing(text).ok_or_else(|| anyhow!("for: '{text}' is not like \"2/3\""))?;
         }
         for text in &self.holidays {
             options

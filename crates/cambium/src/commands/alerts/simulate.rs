@@ -8,7 +8,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use cambium_alerts::{Detector, Direction, Judgement, Kind, Options, Point, Value};
+use cambium_alerts::{Detector, Direction, Judgement, Kind, Options, Point, Value, firing};
 use cambium_engine::duration_ms;
 use clap::{Args, ValueEnum};
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -146,12 +146,8 @@ fn options(detector: Kind, arguments: &Arguments) -> Result<Options> {
     }
     options.season_ms =
         duration_ms(&arguments.season).map_err(|error| anyhow::anyhow!("--season: {error}"))?;
-    let parts = arguments.firing.split_once('/');
-    let firing = parts.and_then(|(of, last)| Some((of.trim().parse().ok()?, last.trim().parse().ok()?)));
-    match firing {
-        Some((of, last)) if of >= 1 && of <= last => options.firing = (of, last),
-        _ => bail!("--for {}: write it like 2/3", arguments.firing),
-    }
+    options.firing = firing(&arguments.firing)
+        .with_context(|| format!("--for {}: write it like 2/3", arguments.firing))?;
     for setting in &arguments.set {
         for setting in setting.split(',') {
             let parts = setting.split_once('=');

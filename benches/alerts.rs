@@ -1,15 +1,15 @@
 //! How soon rules find drops, and how often they cry wolf: rules of three lines with all defaults, as the process
 //! that runs them watches, over 28 simulated days with looks every two seconds, beside the naive rule "20 % below the
-//! same minute yesterday". `tuned` and `judged` show the families that were looked at while the defaults were made; the
-//! numbers that count are of the third.
+//! same minute yesterday". `tuned`, `judged` and `bursting` show the families that were looked at while the defaults
+//! were made; the numbers that count are of the fourth.
 //!
-//!     cargo bench --package cambium-benches --bench alerts [-- SEEDS] [tuned|judged] [RULE]
+//!     cargo bench --package cambium-benches --bench alerts [-- SEEDS] [tuned|judged|bursting] [RULE]
 
 use std::path::PathBuf;
 
 use cambium::config::Config;
-use cambium_alerts::{Rule, Settings, Tracker, Value, Watch};
-use cambium_simulate::series::{DAY, Family, HOLIDAY, Pieces, shape};
+use cambium_alerts::{Pauses, Rule, Settings, Tracker, Value, Watch};
+use cambium_simulate::series::{DAY, Family, HOLIDAY, Pieces, shape, thinned};
 
 const SEEDS: u64 = 50;
 const DAYS: usize = 28;
@@ -47,6 +47,10 @@ detector = "robust-z"
 name = "leak"
 event = "pay"
 detector = "cusum"
+[[alert]]
+name = "silence"
+event = "pay"
+detector = "silence"
 [[alert]]
 name = "step"
 funnel = "purchase"
@@ -243,6 +247,12 @@ fn report(name: &str, base: f64, found: &[Found]) {
     let on_holiday: usize = found.iter().map(|one| one.on_holiday).sum();
     for busy in [true, false] {
         for lost in LOSSES {
+            if !found
+                .iter()
+                .any(|one| one.delays.iter().any(|(of, ..)| *of == lost))
+            {
+                continue;
+            }
             let those = found.iter().flat_map(|one| &one.delays);
             let those = those.filter(|(of, at, _)| *of == lost && *at == busy);
             let mut delays: Vec<usize> = those.filter_map(|(.., delay)| *delay).collect();
@@ -291,6 +301,10 @@ fn leak(family: Family, seeds: u64) {
     );
 }
 
+/// The share of a funnel's users who go on to the next step, and how long they usually take.
+const GO_ON: f64 = 0.4;
+const GO_ON_MINUTES: f64 = 2.0;
+
 /// A funnel's step that 40 % take, and then nobody: hours of the past, and samples of two days.
 fn step(family: Family, seeds: u64) {
     const LIVE: usize = 26 * DAY;
@@ -298,9 +312,9 @@ fn step(family: Family, seeds: u64) {
     let (mut delays, mut false_alarms) = (Vec::new(), 0);
     let broken_from = 27 * DAY + hours(family)[0].1;
     for seed in 0..seeds {
-        // The same season moves both; chance does not.
         let mut begun = Pieces::new(family, seed, 200.0);
-        let mut taken = Pieces::new(family, seed + 1000, 80.0);
+        let mut random = fastrand::Rng::with_seed(seed + 1000);
+        let mut going_on = 0;
         let mut watch = Watch::new(&watched.settings);
         let mut tracker = Tracker::default();
         let mut hour = (0.0, 0.0);
@@ -309,8 +323,11 @@ fn step(family: Family, seeds: u64) {
             let parts = if is_live { 6 } else { 1 };
             for part in 0..parts {
                 let lost = if minute >= broken_from { 1.0 } else { 0.0 };
-                let took = taken.next(minute, parts, lost) as f64;
-                let began = begun.next(minute, parts, 0.0) as f64;
+                let began = begun.next(minute, parts, 0.0);
+                going_on += thinned(&mut random, began, GO_ON);
+                let arriving = thinned(&mut random, going_on, 1.0 / (GO_ON_MINUTES * parts as f64));
+                going_on -= arriving;
+                let (took, began) = (arriving as f64 * (1.0 - lost), began as f64);
                 hour = (hour.0 + took, hour.1 + began);
                 if !is_live {
                     continue;
@@ -347,6 +364,133 @@ fn step(family: Family, seeds: u64) {
     );
 }
 
+/// What passes between an event and its number.
+const OWN_DELAY_S: f64 = 4.0;
+
+/// Everything stops: silence.
+fn silence(family: Family, base: f64, seed: u64) -> Found {
+    let mut pieces = Pieces::new(family, seed, base);
+    let mut pauses = Pauses::new(&Watched::new("silence").settings.options);
+    let mut found = Found::default();
+    let breaks = hours(family).map(|(busy, minute)| (busy, BROKEN_DAY * DAY + minute));
+    let (mut last_ms, mut is_on) = (0, false);
+    for minute in 0..DAYS * DAY {
+        let mut filling = 0.0;
+        let parts = if minute < WARM { 1 } else { PIECES };
+        for part in 0..parts {
+            let count = pieces.next(minute, parts, 0.0);
+            let now_ms = at_ms(minute) + (part + 1) as i64 * 60_000 / parts as i64;
+            filling += count as f64;
+            if count > 0 {
+                (last_ms, is_on) = (now_ms, false);
+                continue;
+            }
+            let allowed_s = pauses.allowed_s(last_ms).unwrap_or(f64::INFINITY) + OWN_DELAY_S;
+            if minute >= WARM && !is_on && (now_ms - last_ms) as f64 > allowed_s * 1000.0 {
+                is_on = true;
+                found.false_alarms += 1;
+            }
+        }
+        pauses.count(at_ms(minute), 60_000, filling);
+        for (busy, _) in breaks.into_iter().filter(|(_, at)| *at == minute) {
+            let allowed_s = pauses.allowed_s(last_ms).unwrap_or(f64::INFINITY) + OWN_DELAY_S;
+            // It is seen by the next look.
+            let delay = ((allowed_s * 1000.0 / PIECE_MS as f64).floor() + 1.0) * PIECE_MS as f64 / 1000.0;
+            found
+                .delays
+                .push((1.0, busy, delay.is_finite().then_some(delay as usize)));
+        }
+    }
+    found
+}
+
+/// The parts of a product that is watched by platform.
+const SHARES: [f64; 3] = [0.5, 0.3, 0.2];
+const BROKEN_SHARE: usize = 1;
+/// A slice tells for itself when the whole has not told for so many looks.
+const LOOKS_FOR_THE_WHOLE: usize = 5;
+
+/// One platform of three breaks: the whole is watched, and each of them.
+fn slices(watched: &Watched, family: Family, base: f64, seed: u64) -> Found {
+    let mut found = Found::default();
+    let parts = || SHARES.iter().enumerate();
+    let mut pieces: Vec<Pieces> = parts()
+        .map(|(index, share)| Pieces::new(family, seed * 3 + index as u64, base * share))
+        .collect();
+    let mut of_one = Watched::new("count");
+    of_one.settings.alike = SHARES.len();
+    let mut lines = vec![Line::new(watched)];
+    lines.extend(SHARES.iter().map(|_| Line::new(&of_one)));
+    let mut past = vec![Vec::new(); lines.len()];
+    for minute in 0..WARM {
+        let counts: Vec<f64> = pieces
+            .iter_mut()
+            .map(|part| part.next(minute, 1, 0.0) as f64)
+            .collect();
+        let whole = std::iter::once(counts.iter().sum());
+        for (past, count) in past.iter_mut().zip(whole.chain(counts.iter().copied())) {
+            past.push((at_ms(minute), Value::Number(count)));
+        }
+    }
+    for (line, past) in lines.iter_mut().zip(&past) {
+        line.watch.prime(past, at_ms(WARM));
+        line.minute = WARM;
+    }
+    let take = |lines: &mut [Line<'_>], pieces: &mut [Pieces], minute: usize, piece: usize, lost: f64| {
+        let counts: Vec<u64> = pieces
+            .iter_mut()
+            .enumerate()
+            .map(|(index, part)| part.next(minute, PIECES, if index == BROKEN_SHARE { lost } else { 0.0 }))
+            .collect();
+        let whole = std::iter::once(counts.iter().sum());
+        let fired = lines
+            .iter_mut()
+            .zip(whole.chain(counts.iter().copied()))
+            .map(|(line, count)| line.take(minute, piece, count));
+        // Every line takes its count, whether another has fired or not.
+        fired.collect::<Vec<bool>>()
+    };
+    for minute in WARM..DAYS * DAY {
+        for (busy, _) in hours(family)
+            .into_iter()
+            .filter(|(_, at)| BROKEN_DAY * DAY + at == minute)
+        {
+            for lost in LOSSES {
+                let (mut lines, mut pieces) = (lines.clone(), pieces.clone());
+                for line in &mut lines {
+                    line.tracker = Tracker::default();
+                }
+                let mut delay = None;
+                'broken: for later in minute..minute + BROKEN_MINUTES {
+                    for piece in 0..PIECES {
+                        let fired = take(&mut lines, &mut pieces, later, piece, lost);
+                        let pieces = (later - minute) * PIECES + piece + 1;
+                        if fired[0] || fired[1..].contains(&true) {
+                            let pieces = pieces + if fired[0] { 0 } else { LOOKS_FOR_THE_WHOLE - 1 };
+                            delay = Some(pieces * PIECE_MS as usize / 1000);
+                            break 'broken;
+                        }
+                    }
+                }
+                found.delays.push((lost, busy, delay));
+            }
+        }
+        for piece in 0..PIECES {
+            let fired = take(&mut lines, &mut pieces, minute, piece, 0.0);
+            let whole_is_on = lines[0].tracker.is_on();
+            // Where the whole has told, its parts do not.
+            let fired = fired[0] || (!whole_is_on && fired[1..].contains(&true));
+            let fired = usize::from(fired);
+            if minute / DAY == HOLIDAY {
+                found.on_holiday += fired;
+            } else {
+                found.false_alarms += fired;
+            }
+        }
+    }
+    found
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let names = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -354,6 +498,8 @@ fn main() {
         Family::Tuned
     } else if names("judged") {
         Family::Judged
+    } else if names("bursting") {
+        Family::Bursting
     } else {
         Family::Unseen
     };
@@ -361,11 +507,16 @@ fn main() {
         .iter()
         .find_map(|argument| argument.parse().ok())
         .unwrap_or(SEEDS);
-    let rules: [(&str, &[f64]); 4] = [
+    let rules: [(&str, &[f64]); 9] = [
         ("count", &[20.0, 200.0, 2000.0]),
         ("holidays", &[200.0]),
         ("season", &[200.0]),
         ("robust-z", &[200.0]),
+        ("platforms", &[1000.0]),
+        ("silence", &[20.0, 200.0, 2000.0]),
+        ("naive", &[200.0, 2000.0]),
+        ("leak", &[200.0]),
+        ("step", &[200.0]),
     ];
     let is_asked = |name: &str| names(name) || !rules.iter().any(|(known, _)| names(known));
     println!("{family:?}, {seeds} seeds; looks every 2 s; an alert is found when it fires");
@@ -374,22 +525,29 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for (name, bases) in rules.into_iter().filter(|(name, _)| is_asked(name)) {
-        let watched = Watched::new(name);
-        for base in bases {
-            let found = all(seeds, |seed| judge(&watched, family, *base, seed));
-            report(name, *base, &found);
+        for base in bases.iter().copied() {
+            match name {
+                "naive" => report(name, base, &all(seeds, |seed| judge_naively(family, base, seed))),
+                "silence" => report(name, base, &all(seeds, |seed| silence(family, base, seed))),
+                "leak" => leak(family, seeds),
+                "step" => step(family, seeds),
+                "platforms" => {
+                    let watched = Watched::new("count");
+                    report(
+                        name,
+                        base,
+                        &all(seeds, |seed| slices(&watched, family, base, seed)),
+                    );
+                }
+                _ => {
+                    let watched = Watched::new(name);
+                    report(
+                        name,
+                        base,
+                        &all(seeds, |seed| judge(&watched, family, base, seed)),
+                    );
+                }
+            }
         }
     }
-    if !is_asked("naive") {
-        return;
-    }
-    for base in [200.0, 2000.0] {
-        report(
-            "naive",
-            base,
-            &all(seeds, |seed| judge_naively(family, base, seed)),
-        );
-    }
-    leak(family, seeds);
-    step(family, seeds);
 }

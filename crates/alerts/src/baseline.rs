@@ -38,7 +38,7 @@ const RECENT: usize = 60;
 pub struct Baseline {
     pub history: History,
     season_ms: i64,
-    /// Growth: how the last day compares with what was expected of it.
+    /// Growth: how the last time compares with what was expected of it.
     level: Option<Level>,
     direction: Direction,
     /// Days since 1970, as the series' times count them.
@@ -49,6 +49,8 @@ pub struct Baseline {
 
 #[derive(Clone)]
 struct Level {
+    /// What is looked back on.
+    span_ms: i64,
     ratios: VecDeque<(i64, f64)>,
     /// What the ratios are against.
     from: Option<Basis>,
@@ -63,13 +65,14 @@ const LEAST_RATIOS: usize = 24;
 const LEVEL_EVERY: usize = 10;
 
 impl Baseline {
-    /// `follows_growth`: the last day's level moves the expectation. Not where slow change is looked for.
-    pub fn new(options: &Options, follows_growth: bool) -> Baseline {
+    /// The level of the last `level_ms` moves the expectation.
+    pub fn new(options: &Options, level_ms: Option<i64>) -> Baseline {
         let season_ms = options.season_ms;
         Baseline {
             history: History::new(season_ms.max(DAY_MS) * SEASONS + DAY_MS),
             season_ms,
-            level: follows_growth.then(|| Level {
+            level: level_ms.map(|span_ms| Level {
+                span_ms,
                 ratios: VecDeque::new(),
                 from: None,
                 factor: 1.0,
@@ -228,9 +231,20 @@ impl Baseline {
             _ => 1.0,
         };
         Expected {
-            value: median(&mut values).unwrap_or(0.0) * factor,
+            value: self.central(&mut values).unwrap_or(0.0) * factor,
             weight: references.iter().map(|(_, weight)| weight).sum(),
             from,
+        }
+    }
+
+    /// The middle; of an even number of values the one of the two in the middle that is nearer to what is watched for,
+    /// so that of two weeks one that was out of the ordinary cries no wolf either.
+    fn central(&self, values: &mut [f64]) -> Option<f64> {
+        values.sort_unstable_by(f64::total_cmp);
+        match self.direction {
+            Direction::Both => median(values),
+            Direction::Drop => values.get(values.len().saturating_sub(1) / 2).copied(),
+            Direction::Rise => values.get(values.len() / 2).copied(),
         }
     }
 
@@ -270,12 +284,16 @@ impl Baseline {
             level.factor = 1.0;
         }
         // Of a fine series a few points are enough.
-        let apart = DAY_MS / LEVEL_POINTS as i64;
+        let apart = level.span_ms / LEVEL_POINTS as i64;
         if level.ratios.back().is_some_and(|(at, _)| at_ms - at < apart) {
             return;
         }
         level.ratios.push_back((at_ms, value / plain));
-        while level.ratios.front().is_some_and(|(at, _)| at_ms - at > DAY_MS) {
+        while level
+            .ratios
+            .front()
+            .is_some_and(|(at, _)| at_ms - at > level.span_ms)
+        {
             level.ratios.pop_front();
         }
         level.since += 1;

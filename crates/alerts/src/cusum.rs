@@ -2,8 +2,12 @@
 //! Schemes", Biometrika 41, 1954). Score: the larger of the two sums.
 
 use crate::baseline::{Baseline, Basis};
+use crate::history::DAY_MS;
 use crate::spread::Spread;
 use crate::{Direction, Judgement, Options, Point, Value};
+
+/// The level that a leak is seen against is that of the last week.
+const LEVEL_MS: i64 = 7 * DAY_MS;
 
 #[derive(Clone)]
 pub struct Cusum {
@@ -19,9 +23,9 @@ pub struct Cusum {
 impl Cusum {
     pub fn new(options: &Options) -> Cusum {
         Cusum {
-            // What follows growth would follow a leak.
-            baseline: Baseline::new(options, false),
-            spread: Spread::new(options.least_misses),
+            // What follows growth from day to day would follow a leak; not to follow it at all makes a leak of it.
+            baseline: Baseline::new(options, Some(LEVEL_MS)),
+            spread: Spread::new(options.points_a_day, options.direction),
             slack: options.get("slack"),
             limit: options.get("limit"),
             below: 0.0,
@@ -44,7 +48,8 @@ impl Cusum {
             ..Judgement::default()
         };
         if let (Some(value), Some(expected)) = (value, expected) {
-            if let Some((sigma, _)) = self.spread.of(expected.value).filter(|(sigma, _)| *sigma > 0.0) {
+            let usual = self.spread.of(expected.value);
+            if let Some(sigma) = usual.map(|usual| usual.sigma).filter(|sigma| *sigma > 0.0) {
                 let z = (value - expected.value) / sigma;
                 // The value that would bring each sum to its limit.
                 judgement.low = Some(expected.value - sigma * (self.limit - self.below + self.slack));

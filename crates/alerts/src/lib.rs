@@ -141,8 +141,17 @@ impl Detector {
 
     /// While an alert is on, what came just before is no measure of what should come.
     pub fn set_firing(&mut self, is_firing: bool) {
-        if let Method::Seasonal(method) = &mut self.method {
-            method.is_firing = is_firing;
+        match &mut self.method {
+            Method::Seasonal(method) => method.is_firing = is_firing,
+            Method::Rate(method) => method.is_firing = is_firing,
+            _ => {}
+        }
+    }
+
+    /// Takes what was looked at in a span that no other such look was at, and is not learned from.
+    pub fn note_live(&mut self, point: Point) {
+        if let Method::Rate(method) = &mut self.method {
+            method.note_live(point);
         }
     }
 

@@ -72,8 +72,12 @@ pub struct Options {
     pub looks: f64,
     /// Points are so near to each other that those just before tell how the next will be.
     pub is_near: bool,
-    /// So many misses are measured at least before anything is judged by them.
-    pub least_misses: usize,
+    /// What is looked at is not of the kind that is learned from, such as those who take a step now against those of an
+    /// hour that took it in the end: how far it usually lies from it is measured by itself.
+    pub is_live: bool,
+    /// Misses are measured over as much of a day as can be waited for before anything is judged by them; 0: as few
+    /// as will do.
+    pub points_a_day: usize,
     keys: BTreeMap<&'static str, f64>,
 }
 
@@ -140,7 +144,8 @@ impl Options {
             holidays: BTreeSet::new(),
             looks: 1.0,
             is_near: false,
-            least_misses: 0,
+            is_live: false,
+            points_a_day: 0,
             keys: defaults.collect(),
         }
     }

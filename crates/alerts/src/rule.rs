@@ -179,6 +179,7 @@ impl Rule {
             windows_ms: self.over_ms.map_or_else(|| usual_ms.to_vec(), |over| vec![over]),
             sample_ms,
             min_expected: self.min_expected,
+            alike: 1,
         }
     }
 }

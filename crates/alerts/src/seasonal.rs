@@ -3,8 +3,9 @@
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, NegativeBinomial, Normal, Poisson};
 
 use crate::baseline::{Baseline, Expected};
+use crate::history::DAY_MS;
 use crate::near::Near;
-use crate::spread::Spread;
+use crate::spread::{Spread, Usual};
 use crate::{Direction, Judgement, Kind, Options, Point, Value};
 
 const WEEK_MS: f64 = 7.0 * 86_400_000.0;
@@ -49,8 +50,8 @@ impl Seasonal {
         Seasonal {
             near: is_near.then(Near::default),
             is_firing: false,
-            baseline: Baseline::new(options, true),
-            spread: Spread::new(options.least_misses),
+            baseline: Baseline::new(options, Some(DAY_MS)),
+            spread: Spread::new(options.points_a_day, options.direction),
             kind: options.kind,
             z: options.get("z"),
             false_alarms: options.get("false_alarms"),
@@ -110,7 +111,10 @@ impl Seasonal {
     fn factor(&self, at_ms: i64) -> Option<f64> {
         match (&self.near, self.baseline.history.step_ms()) {
             (None, _) => Some(1.0),
-            (Some(near), Some(step)) => near.factor(at_ms, step),
+            (Some(near), Some(step)) => {
+                let factor = near.factor(at_ms, step)?;
+                Some(Near::fair(factor, self.direction))
+            }
             (Some(_), None) => None,
         }
     }
@@ -125,21 +129,15 @@ impl Seasonal {
         let (Some(expected), Some(step)) = (expected, self.baseline.history.step_ms()) else {
             return judgement;
         };
-        let Some((sigma, tails)) = self.spread.of(expected.value) else {
+        let Some(usual) = self.spread.of(expected.value) else {
             return judgement;
         };
-        judgement.sigma = Some(sigma * tails);
+        judgement.sigma = Some(usual.sigma * usual.tails);
         let tail = tail(self.false_alarms, step, self.looks) / sides(self.direction);
         if self.kind == Kind::Count {
-            self.limit_counts(
-                &mut judgement,
-                expected.value,
-                (sigma, tails),
-                tail,
-                always_limits,
-            );
+            self.limit_counts(&mut judgement, expected.value, usual, tail, always_limits);
         } else {
-            self.limit_numbers(&mut judgement, expected.value, (sigma, tails), tail);
+            self.limit_numbers(&mut judgement, expected.value, usual, tail);
         }
         judgement
     }
@@ -148,12 +146,13 @@ impl Seasonal {
         &self,
         judgement: &mut Judgement,
         expected: f64,
-        (sigma, tails): (f64, f64),
+        usual: Usual,
         tail: f64,
         always_limits: bool,
     ) {
         // Tails that are heavier than normal ones are as if the counts were more dispersed.
-        let dispersion = (sigma * tails).powi(2) / expected.max(RAREST);
+        let z = quantile(tail);
+        let dispersion = (usual.sigma * usual.reach(z) / z).powi(2) / expected.max(RAREST);
         let counts = Counts::new(expected.max(RAREST), dispersion.max(1.0));
         let is_rare = judgement.value.is_some_and(|value| counts.tail(value) < tail);
         if always_limits || is_rare {
@@ -168,10 +167,11 @@ impl Seasonal {
             .map(|value| -counts.tail(value).max(1e-300).log10());
     }
 
-    fn limit_numbers(&self, judgement: &mut Judgement, expected: f64, (sigma, tails): (f64, f64), tail: f64) {
+    fn limit_numbers(&self, judgement: &mut Judgement, expected: f64, usual: Usual, tail: f64) {
+        let sigma = usual.sigma;
         let reach = match self.kind {
             Kind::RobustZ => self.z,
-            _ => quantile(tail) * tails,
+            _ => usual.reach(quantile(tail)),
         };
         judgement.low = Some(expected - reach * sigma);
         judgement.high = Some(expected + reach * sigma);
@@ -279,6 +279,9 @@ fn first(holds: impl Fn(f64) -> bool) -> f64 {
 pub struct Rate {
     baseline: Baseline,
     spread: Spread,
+    /// How far what is looked at lies from what is learned from, in standard deviations, where it is not the same.
+    live: Option<Spread>,
+    pub is_firing: bool,
     false_alarms: f64,
     looks: f64,
     direction: Direction,
@@ -313,11 +316,16 @@ impl Compared {
     }
 }
 
+/// Until it was measured how far what is looked at lies from what is learned from: as a factor of chance alone.
+const UNKNOWN_LIVE: f64 = 2.5;
+
 impl Rate {
     pub fn new(options: &Options) -> Rate {
         Rate {
-            baseline: Baseline::new(options, false),
-            spread: Spread::new(options.least_misses),
+            baseline: Baseline::new(options, None),
+            spread: Spread::new(options.points_a_day, options.direction),
+            live: options.is_live.then(|| Spread::new(0, options.direction)),
+            is_firing: false,
             false_alarms: options.get("false_alarms"),
             looks: options.looks,
             direction: options.direction,
@@ -336,6 +344,18 @@ impl Rate {
         let step = self.baseline.history.step_ms();
         let expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
         self.against(point.value, expected)
+    }
+
+    /// What was looked at in a span that no other look was at.
+    pub fn note_live(&mut self, point: Point) {
+        let step = self.baseline.history.step_ms();
+        let expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        if let (Some(live), Some(expected)) = (&mut self.live, expected)
+            && !self.is_firing
+            && let Some(compared) = Compared::new(point.value, expected)
+        {
+            live.push(1.0, compared.z, expected.from);
+        }
     }
 
     /// Learns from a point without judging it.
@@ -366,19 +386,22 @@ impl Rate {
         let Some(compared) = Compared::new(value, expected) else {
             return judgement;
         };
-        let (Some((sigma, tails)), Some(step)) = (self.spread.of(1.0), self.baseline.history.step_ms())
-        else {
+        let (Some(usual), Some(step)) = (self.spread.of(1.0), self.baseline.history.step_ms()) else {
             return judgement;
         };
-        let spread = (sigma * tails).max(1.0) * compared.error;
-        let tail = tail(self.false_alarms, step, self.looks) / sides(self.direction);
-        let reach = quantile(tail) * spread;
+        let z = quantile(tail(self.false_alarms, step, self.looks) / sides(self.direction));
+        let reach = |usual: Usual| usual.sigma * usual.reach(z);
+        let live = self
+            .live
+            .as_ref()
+            .map_or(z, |live| live.of(1.0).map_or(UNKNOWN_LIVE * z, reach));
+        let reach = reach(usual).max(live).max(z) * compared.error;
         // Half a success either way: what is counted comes in whole ones.
         let whole = 0.5 / compared.denominator;
-        judgement.sigma = Some(spread);
+        judgement.sigma = Some(reach / z);
         judgement.low = Some((expected.value - reach - whole).max(0.0));
         judgement.high = Some((expected.value + reach + whole).min(1.0));
-        judgement.score = Some(compared.z / sigma.max(1.0));
+        judgement.score = Some(compared.z / usual.sigma.max(1.0));
         judgement.breaches = self
             .direction
             .breaches(compared.share, judgement.low, judgement.high);

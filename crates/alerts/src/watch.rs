@@ -32,6 +32,8 @@ pub struct Settings {
     pub sample_ms: i64,
     /// A window of which less is expected is not judged.
     pub min_expected: f64,
+    /// The series that are watched alike, such as those of all platforms: false alarms are divided among them.
+    pub alike: usize,
 }
 
 /// One window as it was last judged.
@@ -91,6 +93,8 @@ struct Window {
     /// The bucket of this length that is filling, and what is in it.
     filling: Option<(i64, Value)>,
     judged: Option<Judgement>,
+    /// The end of the last span of samples that its live spread was measured on.
+    noted_to_ms: i64,
 }
 
 /// A series being watched. Times are milliseconds of local time, so that the same hour meets the same hour where
@@ -111,14 +115,21 @@ pub struct Watch {
 const MEASURED_MS: i64 = 2 * 86_400_000;
 const MEASURED_POINTS: i64 = 400;
 const DAY_MS: i64 = 86_400_000;
-const MOST_LEAST_MISSES: i64 = 300;
 /// Longer windows hardly gain by sliding over samples.
 const LONGEST_SAMPLED_MS: i64 = 5 * 60_000;
-/// Of windows that overlap so much, so many looks are as good as one that is independent of the others.
-const LOOKS_AS_ONE: f64 = 6.0;
+/// How many independent looks are as good as those at a window that slides, so many a window's length. At a limit of z
+/// standard deviations they are z² · ν(z · √(2 / looks)), ν(x) ≈ exp(−0.583 x) being what is lost by looking now and
+/// then only (D. Siegmund, "Sequential Analysis", 1985, chapters 4 and 10).
+fn independent(looks: f64) -> f64 {
+    const Z: f64 = 4.8;
+    let sliding = Z * Z * (-0.583 * Z * (2.0 / looks).sqrt()).exp();
+    sliding.clamp(1.0, looks.max(1.0))
+}
 
 impl Watch {
     pub fn new(settings: &Settings) -> Watch {
+        // Windows of several lengths hold each other, and mostly breach together.
+        let apart = (settings.windows_ms.len() as f64).sqrt();
         let windows = settings.windows_ms.iter().enumerate().map(|(place, length_ms)| {
             let mut options = settings.options.clone();
             let is_sampled = settings.sample_ms > 0 && (place == 0 || *length_ms < LONGEST_SAMPLED_MS);
@@ -129,19 +140,21 @@ impl Watch {
             };
             // A detector learns one point a window, or a bucket where that is longer.
             let looks = (*length_ms).max(settings.bucket_ms) as f64 / pace_ms as f64;
-            options.looks = (looks / LOOKS_AS_ONE).max(1.0) * settings.windows_ms.len() as f64;
+            options.looks = independent(looks) * apart * settings.alike.max(1) as f64;
             options.firing = (1, 1);
+            options.is_live = is_sampled && *length_ms < settings.bucket_ms;
             // What is hours ago is not just before.
             options.is_near = is_sampled && *length_ms < LONGEST_SAMPLED_MS;
             // What lasts for a while makes the misses of an hour look alike.
             let point_ms = (*length_ms).max(settings.bucket_ms);
-            options.least_misses = (DAY_MS / point_ms).min(MOST_LEAST_MISSES) as usize;
+            options.points_a_day = (DAY_MS / point_ms) as usize;
             Window {
                 length_ms: *length_ms,
                 is_sampled,
                 detector: Detector::new(&options),
                 filling: None,
                 judged: None,
+                noted_to_ms: i64::MIN,
             }
         });
         Watch {
@@ -267,6 +280,12 @@ impl Watch {
         let sampled = self.windows.iter().filter(|window| window.is_sampled);
         let length_ms = sampled.map(|window| window.length_ms).max().unwrap_or_default();
         self.samples.push_back((now_ms, fresh));
+        // A share's window is compared with the one before it.
+        let length_ms = if matches!(fresh, Value::Share(..)) {
+            2 * length_ms
+        } else {
+            length_ms
+        };
         // The oldest that stays is the beginning of the window: what it holds came before.
         while self
             .samples
@@ -294,16 +313,38 @@ impl Watch {
     /// not reach back so far.
     fn sampled(&self, length_ms: i64) -> Option<(i64, i64, Value)> {
         let (last_ms, _) = *self.samples.back()?;
+        self.sampled_before(last_ms, length_ms)
+    }
+
+    /// What came in so long before an instant.
+    fn sampled_before(&self, end_ms: i64, length_ms: i64) -> Option<(i64, i64, Value)> {
         let mut sum: Option<Value> = None;
-        for (at_ms, value) in self.samples.iter().rev() {
-            if *at_ms <= last_ms - length_ms * 9 / 10 {
-                let span_ms = last_ms - at_ms;
+        for (at_ms, value) in self.samples.iter().rev().skip_while(|(at, _)| *at > end_ms) {
+            // Samples come about as often as they should.
+            if *at_ms <= end_ms - length_ms + self.settings.sample_ms / 2 {
                 // The window begins here: what this one holds came before.
-                return sum.map(|sum| (*at_ms, span_ms, sum));
+                return sum.map(|sum| (*at_ms, end_ms - at_ms, sum));
             }
             sum = Some(sum.map_or(*value, |sum| sum.plus(*value)));
         }
         None
+    }
+
+    /// A window's sum as it is judged. Those who take a step now began a while ago: where more begin from one window
+    /// to the next, the step's share falls by that alone, and it is judged over the window before, too.
+    fn fair(&self, begin_ms: i64, length_ms: i64, sum: Value) -> Option<Value> {
+        let Value::Share(taken, begun) = sum else {
+            return Some(sum);
+        };
+        let Some((_, _, Value::Share(_, before))) = self.sampled_before(begin_ms, length_ms) else {
+            return None;
+        };
+        let begun = match self.settings.options.direction {
+            Direction::Drop => begun.min(before),
+            Direction::Rise => begun.max(before),
+            Direction::Both => f64::midpoint(begun, before),
+        };
+        Some(Value::Share(taken, begun))
     }
 
     /// Judges what can be judged now.
@@ -351,6 +392,9 @@ impl Watch {
             let Some((begin_ms, span_ms, sum)) = self.sampled(length_ms) else {
                 continue;
             };
+            let Some(sum) = self.fair(begin_ms, length_ms, sum) else {
+                continue;
+            };
             let point = Point {
                 at_ms: begin_ms,
                 value: Some(scale(sum, length_ms as f64 / span_ms as f64)),
@@ -358,6 +402,10 @@ impl Watch {
             let window = &mut self.windows[index];
             if let Some(judgement) = window.detector.probe(point) {
                 window.judged = Some(judgement);
+            }
+            if begin_ms >= window.noted_to_ms {
+                window.noted_to_ms = begin_ms + span_ms;
+                window.detector.note_live(point);
             }
         }
     }
@@ -411,5 +459,61 @@ fn scale(value: Value, factor: f64) -> Value {
     match value {
         Value::Number(number) => Value::Number(number * factor),
         share @ Value::Share(..) => share,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_at_what_slides_are_fewer_than_they_seem() {
+        for (looks, least, most) in [
+            (1.0, 1.0, 1.0),
+            (5.0, 3.0, 5.0),
+            (30.0, 8.0, 15.0),
+            (1000.0, 15.0, 24.0),
+        ] {
+            let count = independent(looks);
+            assert!((least..=most).contains(&count), "{looks}: {count}");
+        }
+    }
+
+    /// A step that two in five take about two minutes after the one before, in samples of ten seconds: the share of
+    /// those who go on stays as it was when many more begin, and falls when the step breaks.
+    #[test]
+    fn a_rush_is_no_broken_step() {
+        for (rush, works, breaches) in [(1.0, true, false), (3.0, true, false), (1.0, false, true)] {
+            let mut watch = Watch::new(&Settings {
+                options: Options::new(Kind::Rate),
+                series: Series::Sums,
+                bucket_ms: 3_600_000,
+                windows_ms: vec![300_000],
+                sample_ms: 10_000,
+                min_expected: 20.0,
+                alike: 1,
+            });
+            let hours: Vec<(i64, Value)> = (0..24 * 20)
+                .map(|hour| {
+                    // By chance a little more or less.
+                    let taken = 4800.0 + f64::from(hour % 7 - 3) * 20.0;
+                    (i64::from(hour) * 3_600_000, Value::Share(taken, 12_000.0))
+                })
+                .collect();
+            let begin = 24 * 20 * 3_600_000;
+            watch.prime(&hours, begin);
+            let (mut going_on, mut has_breached) = (0.0, false);
+            for sample in 0..540 {
+                let is_changed = sample >= 360;
+                let begun = 33.0 * if is_changed { rush } else { 1.0 };
+                going_on += begun * 0.4;
+                let arriving = going_on / 12.0;
+                going_on -= arriving;
+                let taken = if is_changed && !works { 0.0 } else { arriving };
+                watch.sample(begin + sample * 10_000, Value::Share(taken, begun), false);
+                has_breached |= watch.look().breaches;
+            }
+            assert_eq!(has_breached, breaches, "{rush}, {works}");
+        }
     }
 }

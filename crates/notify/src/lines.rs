@@ -26,6 +26,8 @@ pub(crate) struct Group {
     pub by: Option<String>,
     shape: Shape,
     lines: BTreeMap<(String, String), Line>,
+    /// How many of them there were when the past was learned.
+    known: usize,
     /// Whether the past was learned.
     is_primed: bool,
     /// Buckets before it are complete.
@@ -136,6 +138,7 @@ impl Group {
                 by,
                 shape,
                 lines: BTreeMap::new(),
+                known: 0,
                 is_primed: false,
                 complete_to_ms: 0,
                 due_ms: 0,
@@ -253,6 +256,7 @@ impl Group {
         if self.by.is_some() {
             sized.truncate(MOST_SLICES);
         }
+        self.known = sized.len();
         for (key, past) in sized {
             let filled = self.filled(past, end_ms);
             let line = self.line(&key, settings, register);
@@ -347,10 +351,14 @@ impl Group {
 
     fn line(&mut self, key: &(String, String), settings: &Settings, register: &Register) -> &mut Line {
         let (rule, shape, by) = (&self.rule, self.shape, self.by.as_deref());
+        let alike = self.known.max(self.lines.len() + 1);
         self.lines.entry(key.clone()).or_insert_with(|| {
             let slice = described(rule, key, by);
             let tracker = register.tracker(&rule.name, &slice);
-            let mut watch = Watch::new(&shape.watch(rule));
+            let mut watch = Watch::new(&cambium_alerts::Settings {
+                alike,
+                ..shape.watch(rule)
+            });
             if let Some(alert) = tracker.alert.as_ref().filter(|alert| alert.state.is_on())
                 && let Some(expected) = alert.expected
             {

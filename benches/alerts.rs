@@ -1,9 +1,9 @@
 //! How soon rules find drops, and how often they cry wolf: rules of three lines with all defaults, as the process
 //! that runs them watches, over 28 simulated days with looks every two seconds, beside the naive rule "20 % below the
-//! same minute yesterday". `tuned`, `judged` and `bursting` show the families that were looked at while the defaults
-//! were made; the numbers that count are of the fourth.
+//! same minute yesterday". `tuned`, `judged`, `bursting` and `office` show the families that were looked at while the
+//! defaults were made; the numbers that count are of the fifth.
 //!
-//!     cargo bench --package cambium-benches --bench alerts [-- SEEDS] [tuned|judged|bursting] [RULE]
+//!     cargo bench --package cambium-benches --bench alerts [-- SEEDS] [tuned|judged|bursting|office] [RULE]
 
 use std::path::PathBuf;
 
@@ -500,6 +500,8 @@ fn main() {
         Family::Judged
     } else if names("bursting") {
         Family::Bursting
+    } else if names("office") {
+        Family::Office
     } else {
         Family::Unseen
     };

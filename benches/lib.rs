@@ -1,13 +1,15 @@
 //! What the benchmarks share: the simulated shop's events, in both formats, and a configuration that
 //! counts them with every processor.
 
+use std::sync::LazyLock;
+
 use anyhow::Result;
 use apache_avro::types::Value;
 use apache_avro::{Schema, to_avro_datum};
 use cambium::Processors;
 use cambium::config::Config;
 use cambium_engine::{HashKey, Partition, Topic};
-use cambium_event::EVENT_SCHEMA;
+use cambium_event::{EVENT_SCHEMA, Format, SchemaText};
 use cambium_simulate::{Product, Settings};
 
 /// The demo's definitions: all of the defaults, and a funnel of four steps.
@@ -34,7 +36,9 @@ pub fn events(count: usize, users: u32) -> Vec<Vec<u8>> {
 
 /// A line of JSON as a datum of Cambium's own schema.
 pub fn to_avro(line: &[u8]) -> Result<Vec<u8>> {
-    let schema = Schema::parse_str(EVENT_SCHEMA)?;
+    static SCHEMA: LazyLock<Schema> =
+        LazyLock::new(|| Schema::parse_str(EVENT_SCHEMA).expect("Cambium's own schema is right"));
+    let schema = &*SCHEMA;
     let json: serde_json::Value = serde_json::from_slice(line)?;
     let text = |name: &str| Value::String(json[name].as_str().unwrap_or_default().to_owned());
     let some = |name: &str| Value::Union(1, Box::new(text(name)));
@@ -62,12 +66,26 @@ pub fn to_avro(line: &[u8]) -> Result<Vec<u8>> {
         ("country".into(), some("country")),
         ("properties".into(), Value::Map(properties.collect())),
     ]);
-    Ok(to_avro_datum(&schema, record.resolve(&schema)?)?)
+    Ok(to_avro_datum(schema, record.resolve(schema)?)?)
 }
 
-/// A partition that counts with every processor.
+/// Events as data of Cambium's own schema.
+pub fn avro() -> Format {
+    Format::Avro(SchemaText {
+        schema: EVENT_SCHEMA.to_owned(),
+        references: Vec::new(),
+    })
+}
+
+/// A partition of a topic of lines of JSON that counts with every processor.
 pub fn partition(configuration: &str) -> Result<Partition<Processors>> {
-    let setup = Config::parse(configuration, ".".into())?.setup;
+    partition_of(configuration, Format::Json)
+}
+
+/// A partition of a topic in this format.
+pub fn partition_of(configuration: &str, format: Format) -> Result<Partition<Processors>> {
+    let mut setup = Config::parse(configuration, ".".into())?.setup;
+    setup.format = format;
     let topic = Topic {
         name: "events".to_owned(),
         partition: 0,

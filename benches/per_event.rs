@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use apache_avro::{Schema, from_avro_datum};
-use cambium_benches::{CONFIGURATION, events, partition, to_avro};
-use cambium_event::{Decoders, EVENT_SCHEMA, Fields, Format, Plan, Record, SchemaText, Schemas};
+use cambium_benches::{CONFIGURATION, avro, events, partition, to_avro};
+use cambium_event::{Decoders, EVENT_SCHEMA, Fields, Format, Plan, Record, Schemas};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const EVENTS: usize = 20_000;
@@ -16,13 +16,9 @@ fn decode(criterion: &mut Criterion) {
     let lines = events(EVENTS, 5_000);
     let data: Vec<Vec<u8>> = lines.iter().map(|line| to_avro(line).unwrap()).collect();
     let plan = Plan::new(&Fields::default(), &[vec!["price".to_owned()]]);
-    let avro = Format::Avro(SchemaText {
-        schema: EVENT_SCHEMA.to_owned(),
-        references: Vec::new(),
-    });
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(EVENTS as u64));
-    for (name, format, records) in [("json", Format::Json, &lines), ("avro", avro, &data)] {
+    for (name, format, records) in [("json", Format::Json, &lines), ("avro", avro(), &data)] {
         let decoders = Decoders::new(plan.clone(), format, &Schemas::new()).unwrap();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

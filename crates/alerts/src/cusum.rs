@@ -25,7 +25,7 @@ impl Cusum {
         Cusum {
             // What follows growth from day to day would follow a leak; not to follow it at all makes a leak of it.
             baseline: Baseline::new(options, Some(LEVEL_MS)),
-            spread: Spread::new(options.points_a_day, options.direction),
+            spread: Spread::new(options),
             slack: options.get("slack"),
             limit: options.get("limit"),
             below: 0.0,

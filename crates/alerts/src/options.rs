@@ -78,6 +78,8 @@ pub struct Options {
     /// Misses are measured over as much of a day as can be waited for before anything is judged by them; 0: as few
     /// as will do.
     pub points_a_day: usize,
+    /// So many points in a row hold the same.
+    pub overlap: f64,
     keys: BTreeMap<&'static str, f64>,
 }
 
@@ -146,6 +148,7 @@ impl Options {
             is_near: false,
             is_live: false,
             points_a_day: 0,
+            overlap: 1.0,
             keys: defaults.collect(),
         }
     }

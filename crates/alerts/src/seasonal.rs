@@ -51,7 +51,7 @@ impl Seasonal {
             near: is_near.then(Near::default),
             is_firing: false,
             baseline: Baseline::new(options, Some(DAY_MS)),
-            spread: Spread::new(options.points_a_day, options.direction),
+            spread: Spread::new(options),
             kind: options.kind,
             z: options.get("z"),
             false_alarms: options.get("false_alarms"),
@@ -323,8 +323,8 @@ impl Rate {
     pub fn new(options: &Options) -> Rate {
         Rate {
             baseline: Baseline::new(options, None),
-            spread: Spread::new(options.points_a_day, options.direction),
-            live: options.is_live.then(|| Spread::new(0, options.direction)),
+            spread: Spread::new(options),
+            live: options.is_live.then(|| Spread::of_day(0, 1.0, options.direction)),
             is_firing: false,
             false_alarms: options.get("false_alarms"),
             looks: options.looks,

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::Direction;
 use crate::baseline::Basis;
 use crate::history::median;
+use crate::{Direction, Options};
 
 /// The median absolute deviation of a normal distribution, times this, is its standard deviation.
 const MAD_TO_SIGMA: f64 = 1.4826;
@@ -33,6 +33,7 @@ pub struct Spread {
     /// morning.
     least_fresh: usize,
     direction: Direction,
+    overlap: f64,
 }
 
 /// How far misses usually lie.
@@ -72,10 +73,15 @@ struct Measured {
 }
 
 impl Spread {
-    /// A day has so many misses.
-    pub fn new(a_day: usize, direction: Direction) -> Spread {
+    pub fn new(options: &Options) -> Spread {
+        Spread::of_day(options.points_a_day, options.overlap, options.direction)
+    }
+
+    /// A day has so many misses, of which so many in a row are of the same.
+    pub fn of_day(a_day: usize, overlap: f64, direction: Direction) -> Spread {
         Spread {
             direction,
+            overlap,
             fresh: None,
             least: a_day.clamp(LEAST, MOST_LEAST),
             least_fresh: a_day.clamp(LEAST, KEEP),
@@ -146,7 +152,7 @@ impl Spread {
             floor,
             sigma: 1.0,
             tails: 1.0,
-            freedom: (MAD_EFFICIENCY * self.misses.len() as f64).max(4.0),
+            freedom: (MAD_EFFICIENCY * self.misses.len() as f64 / self.overlap).max(4.0),
         };
         let scaled = self
             .misses
@@ -210,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_far_on_the_other_side_widens_nothing() {
         let tails = |direction| {
-            let mut spread = Spread::new(100, direction);
+            let mut spread = Spread::of_day(100, 1.0, direction);
             for number in 0..1000 {
                 let usual = f64::from(number % 11 - 5);
                 spread.push(100.0, if number % 40 == 0 { 60.0 } else { usual }, Basis::Seasons);

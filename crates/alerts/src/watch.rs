@@ -89,12 +89,30 @@ struct Window {
     length_ms: i64,
     /// Slides over samples, and does not wait for buckets to be complete.
     is_sampled: bool,
+    /// What is learned from begins so often: long windows overlap, since between two of them that lie hours apart
+    /// nothing is known of where in between a level stepped.
+    pace_ms: i64,
     detector: Detector,
     /// The bucket of this length that is filling, and what is in it.
     filling: Option<(i64, Value)>,
     judged: Option<Judgement>,
     /// The end of the last span of samples that its live spread was measured on.
     noted_to_ms: i64,
+}
+
+impl Window {
+    /// Puts a bucket into the window that it belongs to; gives that when it is full.
+    fn fill(&mut self, at_ms: i64, end_ms: i64, value: Value, is_sum: bool) -> Option<(i64, Value)> {
+        let begin = at_ms.div_euclid(self.length_ms) * self.length_ms;
+        let before = match self.filling {
+            Some((at, sum)) if at == begin && is_sum => Some(sum),
+            _ => None,
+        };
+        let sum = before.map_or(value, |before| before.plus(value));
+        let is_full = end_ms >= begin + self.length_ms;
+        self.filling = (!is_full).then_some((begin, sum));
+        is_full.then_some((begin, sum))
+    }
 }
 
 /// A series being watched. Times are milliseconds of local time, so that the same hour meets the same hour where
@@ -117,6 +135,9 @@ const MEASURED_POINTS: i64 = 400;
 const DAY_MS: i64 = 86_400_000;
 /// Longer windows hardly gain by sliding over samples.
 const LONGEST_SAMPLED_MS: i64 = 5 * 60_000;
+/// Long windows that are learned from overlap so often.
+const OVERLAP: i64 = 6;
+
 /// How many independent looks are as good as those at a window that slides, so many a window's length. At a limit of z
 /// standard deviations they are z² · ν(z · √(2 / looks)), ν(x) ≈ exp(−0.583 x) being what is lost by looking now and
 /// then only (D. Siegmund, "Sequential Analysis", 1985, chapters 4 and 10).
@@ -147,10 +168,17 @@ impl Watch {
             options.is_near = is_sampled && *length_ms < LONGEST_SAMPLED_MS;
             // What lasts for a while makes the misses of an hour look alike.
             let point_ms = (*length_ms).max(settings.bucket_ms);
-            options.points_a_day = (DAY_MS / point_ms) as usize;
+            let pace_ms = if settings.series == Series::Sums && point_ms > LONGEST_SAMPLED_MS {
+                (point_ms / OVERLAP).div_euclid(settings.bucket_ms).max(1) * settings.bucket_ms
+            } else {
+                point_ms
+            };
+            options.points_a_day = (DAY_MS / pace_ms) as usize;
+            options.overlap = point_ms as f64 / pace_ms as f64;
             Window {
                 length_ms: *length_ms,
                 is_sampled,
+                pace_ms,
                 detector: Detector::new(&options),
                 filling: None,
                 judged: None,
@@ -232,22 +260,25 @@ impl Watch {
 
     fn learn_windows(&mut self, at_ms: i64, value: Value, now_ms: i64) {
         let is_sum = self.settings.series == Series::Sums;
-        for window in &mut self.windows {
-            let begin = at_ms.div_euclid(window.length_ms) * window.length_ms;
-            let before = match window.filling {
-                Some((at, sum)) if at == begin && is_sum => Some(sum),
-                _ => None,
+        let end = at_ms + self.settings.bucket_ms;
+        for index in 0..self.windows.len() {
+            let Window {
+                length_ms, pace_ms, ..
+            } = self.windows[index];
+            let learned = if pace_ms < length_ms {
+                let sum = (end.rem_euclid(pace_ms) == 0).then(|| self.sum(end - length_ms, end));
+                sum.flatten().map(|sum| (end - length_ms, sum))
+            } else {
+                self.windows[index].fill(at_ms, end, value, is_sum)
             };
-            let sum = before.map_or(value, |before| before.plus(value));
-            window.filling = Some((begin, sum));
-            if at_ms + self.settings.bucket_ms >= begin + window.length_ms {
-                let measured_ms = MEASURED_MS.max(window.length_ms * MEASURED_POINTS);
+            if let Some((begin, sum)) = learned {
+                let measured_ms = MEASURED_MS.max(length_ms * MEASURED_POINTS);
                 let point = Point {
                     at_ms: begin,
                     value: Some(sum),
                 };
-                window.detector.learn(point, begin > now_ms - measured_ms);
-                window.filling = None;
+                let detector = &mut self.windows[index].detector;
+                detector.learn(point, begin > now_ms - measured_ms);
             }
         }
     }

@@ -82,9 +82,17 @@ pub struct Entered(Vec<(i64, u32, Slice)>);
 /// The counts of the minutes that events may still come for.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
-    minutes: BTreeMap<i64, Map<(u32, Slice), u64>>,
+    minutes: BTreeMap<i64, Map<(u32, Slice), Count>>,
+    /// What changed since the last flush.
     #[serde(skip)]
-    changed: Map<(i64, u32, Slice), ()>,
+    changed: Vec<(i64, u32, Slice)>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Count {
+    events: u64,
+    #[serde(skip)]
+    is_changed: bool,
 }
 
 pub struct EventCounts {
@@ -127,19 +135,22 @@ impl Processor for EventCounts {
             entered.0.insert(0, key.clone());
             entered.0.truncate(REMEMBERED);
         }
-        *counts
-            .minutes
-            .entry(minute)
-            .or_default()
-            .entry((input.name, key.2.clone()))
-            .or_default() += 1;
-        counts.changed.insert(key, ());
+        let of_minute = counts.minutes.entry(minute).or_default();
+        let count = of_minute.entry((input.name, key.2.clone())).or_default();
+        count.events += 1;
+        if !std::mem::replace(&mut count.is_changed, true) {
+            counts.changed.push(key);
+        }
     }
 
     fn flush(&self, counts: &mut Counts, context: &mut Context<'_>) {
-        for (key, ()) in std::mem::take(&mut counts.changed).sorted() {
-            self.put_count(counts, key, context);
+        let mut changed = std::mem::take(&mut counts.changed);
+        changed.sort_unstable();
+        for key in changed.drain(..) {
+            self.put_count(counts, &key, context);
         }
+        // The room is used again.
+        counts.changed = changed;
     }
 
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
@@ -165,21 +176,19 @@ impl Processor for EventCounts {
 impl EventCounts {
     fn put_count(
         &self,
-        counts: &Counts,
+        counts: &mut Counts,
         (minute, event, slice): &(i64, u32, Slice),
         context: &mut Context<'_>,
     ) {
-        let Some(events) = counts
-            .minutes
-            .get(minute)
-            .and_then(|all| all.get(&(*event, slice.clone())))
-        else {
+        let of_minute = counts.minutes.get_mut(minute);
+        let Some(count) = of_minute.and_then(|all| all.get_mut(&(*event, slice.clone()))) else {
             return;
         };
+        count.is_changed = false;
         let (row, names) = context.versioned(&COUNTS, false);
         let row = row.text(names.text(Kind::Event, *event));
         let row = row.datetime(*minute).date(self.zone.day(*minute).number);
-        self.by.write(slice, names, row).u64(*events);
+        self.by.write(slice, names, row).u64(count.events);
     }
 
     fn put_member(&self, (minute, event, slice): &(i64, u32, Slice), user: u64, context: &mut Context<'_>) {

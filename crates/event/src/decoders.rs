@@ -101,7 +101,7 @@ impl Decoders {
         use_event: impl FnOnce(&Event<'_>) -> R,
     ) -> Result<R, Rejection> {
         let payload = record.checked_payload()?;
-        let mut slots = vec![Value::Missing; self.plan.slots];
+        let mut slots = self.plan.empty_slots();
         let avro = match (record.schema, &self.format, &self.fixed) {
             (Some(id), ..) => Some((self.known(id)?, payload)),
             (None, Format::AvroConfluent, _) => {

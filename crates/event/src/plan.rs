@@ -1,12 +1,11 @@
 //! What is wanted from a record, and where it lies.
 
-use std::collections::BTreeMap;
-
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use smallvec::SmallVec;
 
-use crate::Field;
+use crate::{Field, Value};
 
 /// The steps to a property: `properties.a.b` is `["a", "b"]`.
 pub type PropertyPath = Vec<String>;
@@ -177,14 +176,63 @@ pub(crate) struct Node {
     pub slots: Vec<usize>,
     /// The slot that takes the whole object as JSON text.
     pub whole: Option<usize>,
-    pub children: BTreeMap<String, Node>,
+    pub children: Children,
+    /// Of the root: some object is wanted as the text it is.
+    pub keeps_text: bool,
+}
+
+/// What is wanted of an object, by key: those of one length lie together, so that most keys are told by a comparison
+/// or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Children {
+    keys: Vec<Box<str>>,
+    nodes: Vec<Node>,
+    /// For each length, where its keys end; they begin where those of the length before end.
+    ends: Vec<usize>,
+}
+
+impl Children {
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let end = *self.ends.get(key.len())?;
+        let begin = key.len().checked_sub(1).map_or(0, |shorter| self.ends[shorter]);
+        let among = &self.keys[begin..end];
+        let place = among.iter().position(|known| **known == *key)?;
+        Some(&self.nodes[begin + place])
+    }
+
+    fn get_or_add(&mut self, key: &str) -> &mut Node {
+        let found = self
+            .keys
+            .binary_search_by(|known| (known.len(), &**known).cmp(&(key.len(), key)));
+        match found {
+            Ok(place) => &mut self.nodes[place],
+            Err(place) => {
+                self.keys.insert(place, key.into());
+                self.nodes.insert(place, Node::default());
+                let last = self.ends.last().copied().unwrap_or_default();
+                self.ends.resize(self.ends.len().max(key.len() + 1), last);
+                for end in &mut self.ends[key.len()..] {
+                    *end += 1;
+                }
+                &mut self.nodes[place]
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.keys.iter().map(|key| &**key).zip(&self.nodes)
+    }
 }
 
 impl Node {
     fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, slot: usize) {
         let mut node = self;
         for step in path {
-            node = node.children.entry(step.to_owned()).or_default();
+            node = node.children.get_or_add(step);
         }
         node.slots.push(slot);
     }
@@ -193,7 +241,7 @@ impl Node {
     pub fn all_slots(&self, found: &mut Vec<usize>) {
         found.extend(&self.slots);
         found.extend(self.whole);
-        for child in self.children.values() {
+        for (_, child) in self.children.iter() {
             child.all_slots(found);
         }
     }
@@ -212,7 +260,14 @@ pub struct Plan {
     pub(crate) whole: Option<usize>,
 }
 
+/// What a record is read into; as many as most plans have lie on the stack.
+pub(crate) type Slots<'a> = SmallVec<[Value<'a>; Field::COUNT + 4]>;
+
 impl Plan {
+    pub(crate) fn empty_slots<'a>(&self) -> Slots<'a> {
+        std::iter::repeat_n(Value::Missing, self.slots).collect()
+    }
+
     /// Slots 0 to 11 are the fields, those behind them the properties in the order given.
     pub fn new(fields: &Fields, properties: &[PropertyPath]) -> Plan {
         let mut plan = Plan {
@@ -242,8 +297,9 @@ impl Plan {
     /// The same, and all properties beside, as JSON text.
     pub fn with_all_properties(mut self) -> Plan {
         let mut node = &mut self.root;
+        node.keeps_text = true;
         for step in &self.base {
-            node = node.children.entry(step.clone()).or_default();
+            node = node.children.get_or_add(step);
         }
         node.whole = Some(self.slots);
         self.whole = Some(self.slots);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::plan::Outside;
+use crate::plan::{Outside, Slots};
 use crate::{DIMENSIONS, Event, Field, MAX_RECORD_BYTES, Plan, Reason, Rejection, Value, json};
 
 /// The end of the calendar for events, exclusive: 2100-01-01T00:00:00Z.
@@ -50,7 +50,7 @@ pub fn read<R>(
     use_event: impl FnOnce(&Event<'_>) -> R,
 ) -> Result<R, Rejection> {
     let payload = record.checked_payload()?;
-    let mut slots = vec![Value::Missing; plan.slots];
+    let mut slots = plan.empty_slots();
     json::read(payload, &plan.root, &mut slots)?;
     use_slots(record, plan, slots, use_event)
 }
@@ -59,7 +59,7 @@ pub fn read<R>(
 pub(crate) fn use_slots<'a, R>(
     record: &Record<'a>,
     plan: &'a Plan,
-    mut slots: Vec<Value<'a>>,
+    mut slots: Slots<'a>,
     use_event: impl FnOnce(&Event<'_>) -> R,
 ) -> Result<R, Rejection> {
     fill_from_outside(record, plan, &mut slots);
@@ -68,7 +68,10 @@ pub(crate) fn use_slots<'a, R>(
         Some(Value::Object(text)) => text.as_ref(),
         _ => "",
     };
-    let names: [Option<Cow<'_, str>>; Field::COUNT] = std::array::from_fn(|slot| fields[slot].name());
+    let names: [Option<Cow<'_, str>>; Field::COUNT] = std::array::from_fn(|slot| {
+        let is_name = slot != Field::Timestamp as usize;
+        is_name.then(|| fields[slot].name()).flatten()
+    });
     let name = |field: Field| names[field as usize].as_deref().unwrap_or_default();
     let event = Event {
         message_id: name(Field::MessageId),

@@ -9,13 +9,19 @@ use std::cmp::Reverse;
 use crate::definition::{NamedStep, Order};
 use crate::{ByStep, Funnel, Seen};
 use cambium_engine::Slice;
+use smallvec::{SmallVec, smallvec};
 
 /// What one try reached.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Reached {
     /// For each step the event that did it, by its place among those that were seen.
-    pub by: Vec<Option<usize>>,
+    pub by: Places,
 }
+
+/// As many steps as most funnels have.
+pub(crate) const FEW_STEPS: usize = 6;
+
+type Places = SmallVec<[Option<usize>; FEW_STEPS]>;
 
 /// The events that a try may use: places from `from`, and which of them lie in its window.
 pub(crate) struct Window<'s> {
@@ -77,7 +83,7 @@ pub(crate) fn is_first(seen: &[Seen], firsts: &[(u8, i64)], place: usize, step: 
 /// Steps matched with events.
 struct Matching {
     /// By step.
-    by: Vec<Option<usize>>,
+    by: Places,
 }
 
 impl Matching {
@@ -105,7 +111,7 @@ impl Matching {
     /// Whether the steps that have an event could have one each of other candidates too; if so, they have.
     fn moves_to(&mut self, candidates: &dyn Fn(usize) -> Vec<usize>) -> bool {
         let mut moved = Matching {
-            by: vec![None; self.by.len()],
+            by: smallvec![None; self.by.len()],
         };
         let steps = (0..self.by.len()).filter(|step| self.by[*step].is_some());
         for step in steps {
@@ -159,12 +165,12 @@ impl Funnel {
 
     /// The event of each step, with at most so many steps done at the instant of the first; and how many
     /// were.
-    fn follow_in_order(&self, window: &Window<'_>, most_at_once: usize) -> (Vec<Option<usize>>, usize) {
+    fn follow_in_order(&self, window: &Window<'_>, most_at_once: usize) -> (Places, usize) {
         let required: Vec<usize> = (0..self.steps.len())
             .filter(|step| !self.steps[*step].optional)
             .collect();
         let mut matching = Matching {
-            by: vec![None; self.steps.len()],
+            by: smallvec![None; self.steps.len()],
         };
         matching.by[0] = Some(window.start);
         let (mut next, mut at_once) = (1, 0);
@@ -324,7 +330,7 @@ impl Funnel {
                 self.take_any(window, &instant, &mut usable, &mut done);
             }
         }
-        let mut by: Vec<Option<usize>> = done.into_iter().map(Some).collect();
+        let mut by: Places = done.into_iter().map(Some).collect();
         by.resize(self.steps.len(), None);
         Reached { by }
     }
@@ -354,7 +360,7 @@ impl Funnel {
     /// The most different steps that events can do, one each.
     fn most_steps(&self, window: &Window<'_>, usable: &[usize]) -> usize {
         let mut matching = Matching {
-            by: vec![None; self.steps.len()],
+            by: smallvec![None; self.steps.len()],
         };
         let candidates = |step: usize| -> Vec<usize> {
             usable

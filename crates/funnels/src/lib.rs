@@ -11,6 +11,7 @@
 mod definition;
 mod follow;
 mod results;
+mod straight;
 mod times;
 
 use cambium_engine::sessionise::{Piece, Sessioniser};
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
 pub use results::{MEMBERS, RESULTS};
 pub use times::TIMES;
-use times::Times;
+use times::{Bins, Times};
 
 /// An event that matters to a funnel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +52,7 @@ pub struct Tries {
     /// What was entered into sets: hour, slice, steps.
     entered: Vec<(i64, Slice, u32)>,
     /// What each entry day put into the histograms: step and bin.
-    timed: Vec<(i32, Vec<(u8, u16)>)>,
+    timed: Vec<(i32, Bins)>,
     /// Tries that began in this range may have changed since they were followed last.
     #[serde(skip)]
     changed: Option<(i64, i64)>,

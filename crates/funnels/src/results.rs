@@ -1,12 +1,13 @@
 //! From followed tries to rows: members of sets, or each user's own result.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cambium_engine::{Context, Slice, Table, room_for_one};
+use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
-use crate::follow::{Reached, Window, is_first};
-use crate::times::bin;
+use crate::follow::{FEW_STEPS, Reached, Window, is_first};
+use crate::times::{Bins, bin};
 use crate::{ByStep, Funnel, Seen, Span, Times, Tries};
 
 pub static MEMBERS: Table = Table {
@@ -51,13 +52,38 @@ pub static RESULTS: Table = Table {
     ],
 };
 
-/// What the tries of an hour reached, by slice; no slice: those that belong to none.
-type Hours = BTreeMap<(i64, Option<Slice>), u32>;
+/// What the tries of an hour reached, by slice; no slice: those that belong to none. Tries come in the order of their
+/// hours, so that the one looked for is among the last.
+#[derive(Default)]
+struct Hours(Vec<(i64, Option<Slice>, u32)>);
+
+impl Hours {
+    /// The steps reached in an hour by a slice.
+    fn steps(&mut self, hour: i64, slice: Option<&Slice>) -> &mut u32 {
+        let of_hour = self.0.iter().rev().take_while(|(known, ..)| *known >= hour);
+        let known = of_hour
+            .into_iter()
+            .position(|(known, of, _)| *known == hour && of.as_ref() == slice);
+        let index = match known {
+            Some(from_last) => self.0.len() - 1 - from_last,
+            None => {
+                self.0.push((hour, slice.cloned(), 0));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[index].2
+    }
+
+    fn sorted(mut self) -> Vec<(i64, Option<Slice>, u32)> {
+        self.0.sort_unstable();
+        self.0
+    }
+}
 
 /// The furthest try of a day, the earliest of those.
 struct Furthest {
     steps: usize,
-    times: Vec<Option<i64>>,
+    times: SmallVec<[Option<i64>; FEW_STEPS]>,
 }
 
 impl Funnel {
@@ -78,29 +104,39 @@ impl Funnel {
         // Whole entry days: a day's furthest try is found among all of its tries.
         let from = self.zone.day(from.max(first.time)).start;
         let to = self.zone.day(to.min(last.time)).end;
-        let mut hours = Hours::new();
-        let mut days: BTreeMap<i32, Option<Furthest>> = BTreeMap::new();
+        let mut hours = Hours::default();
+        // In their order, as tries come.
+        let mut days: SmallVec<[(i32, Option<Furthest>); 2]> = SmallVec::new();
         let begin = tries.seen.partition_point(|seen| seen.time < from);
         let end = tries.seen.partition_point(|seen| seen.time < to);
+        let mut ahead = std::mem::take(&mut times.ahead);
+        let is_straight = self.look_ahead(&tries.seen, begin, &mut ahead);
         for start in begin..end {
             if !self.may_begin(&tries.seen[start]) {
                 continue;
             }
             let number = self.zone.day(tries.seen[start].time).number;
-            let day = days.entry(number).or_default();
+            if days.last().is_none_or(|(last, _)| *last != number) {
+                days.push((number, None));
+            }
             self.add_possible(&mut hours, &tries.seen, start);
-            let Some(window) = self.window(tries, start) else {
-                continue;
+            let reached = if is_straight {
+                Some(self.follow_straight(&tries.seen, start, &ahead))
+            } else {
+                self.window(tries, start).and_then(|window| self.follow(&window))
             };
-            let Some(reached) = self.follow(&window) else {
+            let Some(reached) = reached else {
                 continue;
             };
             self.add_reached(&mut hours, &tries.seen, start, &reached);
-            keep_furthest(day, &tries.seen, &reached);
+            if let Some((_, day)) = days.last_mut() {
+                keep_furthest(day, &tries.seen, &reached);
+            }
         }
+        times.ahead = ahead;
         self.put_hours(hours, user, tries, context);
         for (day, furthest) in days {
-            let bins = furthest.map_or_else(Vec::new, |furthest| bins(&furthest.times));
+            let bins = furthest.map_or_else(SmallVec::new, |furthest| bins(&furthest.times));
             times.change(day, self.steps.len(), &mut tries.timed, bins);
         }
     }
@@ -159,7 +195,7 @@ impl Funnel {
         }
         let hour = self.zone.hour(seen[start].time);
         if self.by_step == ByStep::Named(NamedStep::First) || self.by.is_empty() {
-            hours.entry((hour, Some(seen[start].slice.clone()))).or_default();
+            hours.steps(hour, Some(&seen[start].slice));
             return;
         }
         let end = match self.within {
@@ -174,22 +210,20 @@ impl Funnel {
             .map(|one| &one.slice)
             .collect();
         for slice in slices {
-            hours.entry((hour, Some(slice.clone()))).or_default();
+            hours.steps(hour, Some(slice));
         }
-        hours.entry((hour, None)).or_default();
+        hours.steps(hour, None);
     }
 
     fn add_reached(&self, hours: &mut Hours, seen: &[Seen], start: usize, reached: &Reached) {
         let hour = self.zone.hour(seen[start].time);
         let steps = (0..self.steps.len()).filter(|step| reached.by[*step].is_some());
         let steps = steps.fold(0, |bits, step| bits | (1 << step));
-        *hours
-            .entry((hour, self.slice_of(seen, start, reached)))
-            .or_default() |= steps;
+        *hours.steps(hour, self.slice_of(seen, start, reached).as_ref()) |= steps;
     }
 
     fn put_hours(&self, hours: Hours, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
-        for ((hour, slice), steps) in hours {
+        for (hour, slice, steps) in hours.sorted() {
             if self.only_adds {
                 self.put_members(hour, slice.unwrap_or_default(), steps, user, tries, context);
             } else {
@@ -253,8 +287,8 @@ fn keep_furthest(day: &mut Option<Furthest>, seen: &[Seen], reached: &Reached) {
 }
 
 /// The time of each step since the last step done before, as bins.
-fn bins(times: &[Option<i64>]) -> Vec<(u8, u16)> {
-    let mut bins = Vec::new();
+fn bins(times: &[Option<i64>]) -> Bins {
+    let mut bins = Bins::new();
     let mut before = times[0];
     for (step, time) in times.iter().enumerate().skip(1) {
         if let (Some(time), Some(since)) = (time, before) {

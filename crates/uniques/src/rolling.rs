@@ -23,40 +23,45 @@ pub static ROLLING: Table = Table {
     ],
 };
 
-/// A way to part time into slices, and how many of them a window may span.
-#[derive(Clone, Copy)]
-struct Family {
-    name: &'static str,
-    slices: usize,
+/// A way to part time into slices.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Minute,
+    Quarter,
+    Day,
 }
 
-const FAMILIES: [Family; 3] = [
-    Family {
-        name: "minute",
-        slices: 60,
-    },
-    Family {
-        name: "quarter",
-        slices: 96,
-    },
-    Family {
-        name: "day",
-        slices: 30,
-    },
-];
+const FAMILIES: [Family; 3] = [Family::Minute, Family::Quarter, Family::Day];
 
 const QUARTER_MS: i64 = 15 * MINUTE_MS;
 
 impl Family {
+    fn name(self) -> &'static str {
+        match self {
+            Family::Minute => "minute",
+            Family::Quarter => "quarter",
+            Family::Day => "day",
+        }
+    }
+
+    /// How many slices a window may span.
+    fn slices(self) -> usize {
+        match self {
+            Family::Minute => 60,
+            Family::Quarter => 96,
+            Family::Day => 30,
+        }
+    }
+
     /// The number of the slice of a time, and the instant at which it begins.
     fn slice(self, zone: &Zone, time: i64) -> (i64, i64) {
-        match self.name {
-            "minute" => (time.div_euclid(MINUTE_MS), zone.minute(time)),
-            "quarter" => {
+        match self {
+            Family::Minute => (time.div_euclid(MINUTE_MS), zone.minute(time)),
+            Family::Quarter => {
                 let slice = time.div_euclid(QUARTER_MS);
                 (slice, slice * QUARTER_MS)
             }
-            _ => {
+            Family::Day => {
                 let day = zone.day(time);
                 (i64::from(day.number), day.start)
             }
@@ -153,7 +158,12 @@ impl Rolling {
                     newest.0.push((key, time));
                 }
             }
+            let same_minute = old.is_some_and(|old| old.div_euclid(MINUTE_MS) == time.div_euclid(MINUTE_MS));
             for (family, ages) in FAMILIES.iter().zip(&mut self.ages) {
+                // Only where a day begins is of the zone's own making.
+                if same_minute && *family != Family::Day {
+                    continue;
+                }
                 let (to, _) = family.slice(zone, time);
                 let from = old.map(|old| family.slice(zone, old).0);
                 if from == Some(to) {
@@ -161,11 +171,11 @@ impl Rolling {
                 }
                 let running = family.slice(zone, watermark);
                 let ages = ages.entry(key).or_default();
-                ages.turn(running, family.slices);
+                ages.turn(running, family.slices());
                 if let Some(from) = from {
                     ages.remove(from);
                 }
-                ages.add(to, family.slices);
+                ages.add(to, family.slices());
             }
         }
     }
@@ -200,7 +210,7 @@ impl Rolling {
         }
         for (family, all) in FAMILIES.iter().zip(&mut self.ages) {
             let (running, _) = family.slice(zone, context.watermark);
-            all.retain(|_, ages| running - ages.newest < family.slices as i64);
+            all.retain(|_, ages| running - ages.newest < family.slices() as i64);
         }
     }
 }
@@ -215,7 +225,7 @@ fn put(family: Family, key: Key, ages: &Ages, zone: &Zone, by: &By, context: &mu
         },
     };
     let mut row = row
-        .text(family.name)
+        .text(family.name())
         .text(dimension)
         .text(value)
         .i64(ages.newest)
@@ -234,10 +244,10 @@ fn put(family: Family, key: Key, ages: &Ages, zone: &Zone, by: &By, context: &mu
 /// When the local days behind the one that begins at `at` begin: a view cannot know, because
 /// ClickHouse works in one zone at a time. Of the other slices it can.
 fn turns(family: Family, zone: &Zone, at: i64) -> Vec<i64> {
-    if family.name != "day" {
+    if family != Family::Day {
         return Vec::new();
     }
     std::iter::successors(Some(zone.day(at).end), |start| Some(zone.day(*start).end))
-        .take(family.slices)
+        .take(family.slices())
         .collect()
 }

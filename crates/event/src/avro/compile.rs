@@ -102,13 +102,13 @@ impl<'s> Compiler<'s> {
             Schema::Map(map) if !wanted.children.is_empty() => {
                 let mut below = BTreeMap::new();
                 let mut steps = BTreeMap::new();
-                for (key, child) in &wanted.children {
+                for (key, child) in wanted.children.iter() {
                     let mut inner = Vec::new();
                     self.steps(&map.types, namespace, child, &mut inner)?;
                     let mut slots = Vec::new();
                     child.all_slots(&mut slots);
-                    steps.insert(key.clone(), inner);
-                    below.insert(key.clone(), slots);
+                    steps.insert(key.to_owned(), inner);
+                    below.insert(key.to_owned(), slots);
                 }
                 let other = self.shape(&map.types, namespace)?;
                 out.push(Step::Map {

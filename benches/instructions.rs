@@ -1,0 +1,164 @@
+//! Instructions an event, counted by callgrind: the same whatever else the machine does, so that two commits compare.
+//! Each part runs over two lengths of the same events; the difference leaves out what comes once.
+//!
+//!     cargo bench --package cambium-benches --bench instructions                  # prints, and keeps as "last"
+//!     cargo bench --package cambium-benches --bench instructions -- --keep before # keeps under another name
+//!     cargo bench --package cambium-benches --bench instructions -- --against before
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use cambium::Processors;
+use cambium_benches::{CONFIGURATION, avro, events, partition_of, to_avro};
+use cambium_engine::Partition;
+use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
+use clap::{Parser, ValueEnum};
+
+const SHORT: usize = 10_000;
+const LONG: usize = 40_000;
+const USERS: u32 = 4_000;
+/// Events between two flushes of a partition.
+const FLUSH: usize = 10_000;
+
+#[derive(Parser)]
+struct Cli {
+    /// Runs one part over so many events, for callgrind to watch
+    #[arg(long, num_args = 2, value_names = ["PART", "EVENTS"])]
+    one: Vec<String>,
+    /// Where the figures are kept
+    #[arg(long, default_value = "last")]
+    keep: String,
+    /// Kept figures to compare with
+    #[arg(long)]
+    against: Option<String>,
+    /// As cargo says to every benchmark
+    #[arg(long)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Part {
+    DecodeJson,
+    DecodeAvro,
+    ApplyJson,
+    ApplyAvro,
+    ApplyWithoutFunnel,
+}
+
+impl Part {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or(String::new(), |value| value.get_name().to_owned())
+    }
+
+    fn run(self, count: usize) -> Result<()> {
+        let lines = events(count, USERS);
+        let is_avro = matches!(self, Part::DecodeAvro | Part::ApplyAvro);
+        let payloads = if is_avro {
+            lines.iter().map(|line| to_avro(line)).collect::<Result<_>>()?
+        } else {
+            lines
+        };
+        let format = if is_avro { avro() } else { Format::Json };
+        match self {
+            Part::DecodeJson | Part::DecodeAvro => {
+                let plan = Plan::new(&Fields::default(), &[vec!["price".to_owned()]]);
+                measured_decode(&Decoders::new(plan, format, &Schemas::new())?, &payloads);
+                Ok(())
+            }
+            Part::ApplyJson | Part::ApplyAvro => {
+                measured_apply(partition_of(CONFIGURATION, format)?, &payloads)
+            }
+            Part::ApplyWithoutFunnel => measured_apply(partition_of("", format)?, &payloads),
+        }
+    }
+}
+
+#[inline(never)]
+fn measured_decode(decoders: &Decoders, payloads: &[Vec<u8>]) {
+    for payload in payloads {
+        let record = Record {
+            payload: Some(payload),
+            ..Record::default()
+        };
+        black_box(decoders.read(&record, |event| event.time + event.user().len() as i64)).ok();
+    }
+}
+
+#[inline(never)]
+fn measured_apply(mut partition: Partition<Processors>, payloads: &[Vec<u8>]) -> Result<()> {
+    for (offset, payload) in payloads.iter().enumerate() {
+        let record = Record {
+            offset: offset as i64,
+            payload: Some(payload),
+            ..Record::default()
+        };
+        partition.apply(&record)?;
+        if offset % FLUSH == FLUSH - 1 {
+            black_box(partition.flush()?);
+        }
+    }
+    black_box(partition.flush()?);
+    Ok(())
+}
+
+/// Instructions of one part over so many events.
+fn count(part: Part, events: usize, directory: &Path) -> Result<u64> {
+    let out = directory.join("callgrind.out");
+    let output = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--collect-atstart=no",
+            "--toggle-collect=*measured_*",
+        ])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(std::env::current_exe()?)
+        .args(["--one", &part.name(), &events.to_string()])
+        .output()
+        .context("valgrind is needed to count instructions; your system's packages have it")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {said}", part.name());
+    let total = said.lines().find_map(|line| line.split_once("Collected : "));
+    let (_, total) = total.with_context(|| format!("{}: callgrind counted nothing: {said}", part.name()))?;
+    Ok(total.trim().parse()?)
+}
+
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../target/instructions")
+        .join(format!("{name}.json"))
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if let [part, events] = cli.one.as_slice() {
+        let part = Part::from_str(part, true).map_err(anyhow::Error::msg)?;
+        return part.run(events.parse()?);
+    }
+    let before: BTreeMap<String, f64> = match &cli.against {
+        Some(name) => {
+            let text = std::fs::read(kept(name)).with_context(|| format!("nothing was kept as {name}"))?;
+            serde_json::from_slice(&text)?
+        }
+        None => BTreeMap::new(),
+    };
+    let directory = tempfile::tempdir()?;
+    let mut figures = BTreeMap::new();
+    for part in Part::value_variants() {
+        let long = count(*part, LONG, directory.path())?;
+        let short = count(*part, SHORT, directory.path())?;
+        let each = (long - short) as f64 / (LONG - SHORT) as f64;
+        let change = before.get(&part.name()).map_or(String::new(), |before| {
+            format!("  {:+.1} %", (each / before - 1.0) * 100.0)
+        });
+        println!("{:<22}{each:>9.0} instructions an event{change}", part.name());
+        figures.insert(part.name(), each);
+    }
+    let path = kept(&cli.keep);
+    std::fs::create_dir_all(path.parent().context("it lies in a directory")?)?;
+    std::fs::write(path, serde_json::to_vec(&figures)?)?;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 //! and takes it down; one that cannot start its server fails.
 
 mod alerts;
+mod channels;
 mod clickhouse;
 mod command_line;
 mod faults;

@@ -1,6 +1,5 @@
 //! `alerts simulate`: by the interface's page, over series that are made here.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::cambium;
@@ -213,82 +212,6 @@ fn wrong_use_is_said() {
         said.contains("line 2") && said.contains("'yesterday' is no time"),
         "{said}"
     );
-}
-
-/// A receiver that is not well at first; what it got, with its headers.
-fn receiver(failures: usize) -> (String, std::sync::mpsc::Receiver<(Vec<String>, String)>) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (send, received) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        for (number, stream) in listener.incoming().enumerate() {
-            let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut headers = Vec::new();
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if line.trim().is_empty() {
-                    break;
-                }
-                headers.push(line.trim().to_lowercase());
-            }
-            let length = headers
-                .iter()
-                .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-            let mut body = vec![0; length.unwrap_or(0)];
-            reader.read_exact(&mut body).unwrap();
-            let status = if number < failures {
-                "500 Not Well"
-            } else {
-                "200 OK"
-            };
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            );
-            if number >= failures {
-                send.send((headers, String::from_utf8(body).unwrap())).unwrap();
-            }
-        }
-    });
-    (url, received)
-}
-
-#[test]
-fn a_channel_is_tried_for_real() {
-    let directory = tempfile::tempdir().unwrap();
-    let (url, received) = receiver(1);
-    std::fs::write(directory.path().join("url"), url + "\n").unwrap();
-    std::fs::write(directory.path().join("key"), "secret\n").unwrap();
-    let text = "[[channel]]\nname = \"ops\"\nkind = \"webhook\"\nurl_file = \"url\"\nsecret_file = \"key\"\n";
-    std::fs::write(directory.path().join("c.toml"), text).unwrap();
-    let output = cambium(directory.path(), &["alerts", "test", "ops", "--config", "c.toml"]);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let mut ids = Vec::new();
-    for state in ["firing", "resolved"] {
-        let (headers, body) = received.recv().unwrap();
-        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(body["state"], state);
-        ids.push(body["id"].as_str().unwrap().to_owned());
-        assert!(
-            headers
-                .iter()
-                .any(|header| header.starts_with("x-cambium-signature: sha256="))
-        );
-    }
-    assert_eq!(ids[0], ids[1]);
-    let output = cambium(
-        directory.path(),
-        &["alerts", "test", "opps", "--config", "c.toml"],
-    );
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("did you mean 'ops'?"), "{said}");
 }
 
 /// Payments of nine days, ten in five minutes, none in the afternoon of the last.

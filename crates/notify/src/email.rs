@@ -23,6 +23,8 @@ fn mail(channel: &Channel, message: &Message, from: &str, to: &[String]) -> Resu
     let mut mail = Mail::builder()
         .from(from.parse().with_context(|| format!("'{from}' is no address"))?)
         .subject(message.title(channel.language))
+        // The same mail sent again is the same mail.
+        .message_id(Some(format!("<{}.{}@cambium>", message.id, message.state.name())))
         // Mail programs show what belongs together.
         .references(format!("<{}@cambium>", message.id))
         .header(ContentType::TEXT_PLAIN);

@@ -11,6 +11,15 @@ pub enum Said {
     Resolved,
 }
 
+impl Said {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Said::Firing => "firing",
+            Said::Resolved => "resolved",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {

@@ -122,7 +122,14 @@ fn pagerduty(channel: &Channel, message: &Message) -> Result<Value> {
     Ok(event)
 }
 
+/// An alert without an end is over for Alertmanager when nobody repeats it for its `resolve_timeout`, five minutes:
+/// one that is told once ends in so long, unless its end is told before.
+const ALERTMANAGER_LASTS_MS: i64 = 30 * 86_400_000;
+
 fn alertmanager(channel: &Channel, message: &Message) -> Value {
+    let ends_at = message
+        .resolved_at
+        .unwrap_or(message.detected_at + ALERTMANAGER_LASTS_MS);
     let mut alert = json!({
         "labels": {
             "alertname": message.rule,
@@ -135,10 +142,10 @@ fn alertmanager(channel: &Channel, message: &Message) -> Value {
             "description": message.text(channel.language),
         },
         "startsAt": instant(message.started_at),
-        "generatorURL": message.link,
+        "endsAt": instant(ends_at),
     });
-    if let Some(resolved_at) = message.resolved_at {
-        alert["endsAt"] = instant(resolved_at).into();
+    if !message.link.is_empty() {
+        alert["generatorURL"] = message.link.clone().into();
     }
     json!([alert])
 }

@@ -43,7 +43,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         started_at: now - 60_000,
         detected_at: now,
         resolved_at: None,
-        link: String::new(),
+        link: config.alerts.link.clone(),
         evidence: cambium_alerts::Evidence::default(),
     };
     let resolved = Message {

@@ -183,6 +183,18 @@ impl Tracker {
         self.alert.as_ref().is_some_and(|alert| alert.state.is_on())
     }
 
+    /// Whether it has told of what happened in a span that ends now: it is on, or was in that span, or its rule is
+    /// silent on more of it yet.
+    pub fn has_told(&self, rule: &Rule, (from_ms, now_ms): (i64, i64)) -> bool {
+        let resolved_at = self.alert.as_ref().and_then(|alert| alert.resolved_at);
+        self.is_on() || resolved_at > Some(from_ms) || self.is_cooling_down(rule, now_ms)
+    }
+
+    fn is_cooling_down(&self, rule: &Rule, now_ms: i64) -> bool {
+        let resolved_at = self.alert.as_ref().and_then(|alert| alert.resolved_at);
+        resolved_at.is_some_and(|at| now_ms - at < rule.cool_down_ms)
+    }
+
     /// Takes a verdict; gives the alert where its state changed.
     pub fn step(&mut self, rule: &Rule, slice: &str, verdict: &Verdict, now_ms: i64) -> Option<Alert> {
         match self.alert.as_ref().map(|alert| alert.state) {
@@ -201,11 +213,7 @@ impl Tracker {
         verdict: &Verdict,
         now_ms: i64,
     ) -> Option<Alert> {
-        if !verdict.breaches {
-            return None;
-        }
-        let resolved_at = self.alert.as_ref().and_then(|alert| alert.resolved_at);
-        if resolved_at.is_some_and(|at| now_ms - at < rule.cool_down_ms) {
+        if !verdict.breaches || self.is_cooling_down(rule, now_ms) {
             return None;
         }
         let mut alert = Alert::new(rule, slice, verdict, now_ms);

@@ -3,6 +3,7 @@
 mod channel;
 mod deliver;
 mod email;
+mod explain;
 mod history;
 mod lines;
 mod message;

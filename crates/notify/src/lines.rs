@@ -118,10 +118,12 @@ impl Line {
         }
     }
 
-    /// What is missing of what was expected, as it was last judged.
-    fn missing(&self) -> f64 {
-        let judgement = self.verdict.telling().map(|look| look.judgement);
-        let both = judgement.and_then(|judgement| judgement.expected.zip(judgement.value));
+    /// What is missing of what was expected in the window that is nearest to this one, as it was last judged.
+    fn missing(&self, window_ms: f64) -> f64 {
+        let apart = |look: &&Look| (look.window_ms as f64 - window_ms).abs();
+        let nearest = self.verdict.looks.iter();
+        let nearest = nearest.min_by(|left, right| apart(left).total_cmp(&apart(right)));
+        let both = nearest.and_then(|look| look.judgement.expected.zip(look.judgement.value));
         both.map_or(0.0, |(expected, value)| expected - value)
     }
 }
@@ -451,18 +453,30 @@ impl Group {
     }
 
     /// Of the lines that lack something, the one that lacks most: its slice and how much.
-    pub fn most_missing(&self, app: &str) -> Option<(String, f64)> {
-        let lines = self.lines.iter().filter(|((of, _), _)| of == app);
-        lines
-            .map(|(_, line)| (line.slice.clone(), line.missing()))
+    pub fn most_missing(&self, app: &str, window_ms: f64) -> Option<(String, f64)> {
+        self.lines_of(app)
+            .map(|line| (line.slice.clone(), line.missing(window_ms)))
             .filter(|(_, missing)| *missing > 0.0)
             .max_by(|left, right| left.1.total_cmp(&right.1))
     }
 
-    /// What is missing in lines that have told already.
-    pub fn told_missing(&self) -> f64 {
-        let on = self.lines.values().filter(|line| line.tracker.is_on());
-        on.map(Line::missing).sum()
+    /// What is missing in lines of an app that have told of what happened in a span that ends now.
+    pub fn told_missing(&self, app: &str, window_ms: f64, span: (i64, i64)) -> f64 {
+        let told = self
+            .lines_of(app)
+            .filter(|line| line.tracker.has_told(&self.rule, span));
+        told.map(|line| line.missing(window_ms).max(0.0)).sum()
+    }
+
+    /// Whether a line of an app has told of what happened in a span that ends now.
+    pub fn has_told(&self, app: &str, span: (i64, i64)) -> bool {
+        self.lines_of(app)
+            .any(|line| line.tracker.has_told(&self.rule, span))
+    }
+
+    fn lines_of(&self, app: &str) -> impl Iterator<Item = &Line> {
+        let lines = self.lines.iter().filter(move |((of, _), _)| of == app);
+        lines.map(|(_, line)| line)
     }
 
     /// The app that a slice of this group belongs to.
@@ -476,6 +490,22 @@ impl Group {
         if let Some(line) = self.lines.values_mut().find(|line| line.slice == slice) {
             line.tracker = Tracker::default();
         }
+    }
+
+    /// What becomes of a series that is judged so.
+    #[cfg(test)]
+    pub fn judged(
+        &mut self,
+        (app, value): (&str, &str),
+        verdict: Verdict,
+        settings: &Settings,
+        now_ms: i64,
+    ) -> Option<Alert> {
+        let rule = self.rule.clone();
+        let key = (app.to_owned(), value.to_owned());
+        let line = self.line(&key, settings, &Register::default());
+        line.verdict = verdict;
+        line.tracker.step(&rule, &line.slice, &line.verdict, now_ms)
     }
 }
 

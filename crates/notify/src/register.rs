@@ -227,7 +227,7 @@ pub(crate) fn put(rows: &mut Rows, alert: &Alert, version: u64) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use cambium_alerts::{Told, Tracker as Follower, Verdict};
     use cambium_kafka::Place;
@@ -235,7 +235,7 @@ mod tests {
     use crate::settings::BEHIND;
     use crate::{Channel, Kind, Language, pipeline_rules};
 
-    fn settings(quiet: Option<&str>) -> Settings {
+    pub(crate) fn settings(quiet: Option<&str>) -> Settings {
         let mut rules = pipeline_rules();
         for rule in &mut rules {
             rule.severity = cambium_alerts::Severity::Error;

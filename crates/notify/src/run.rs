@@ -17,6 +17,7 @@ use cambium_kafka::{Journal, JournalWriter};
 
 use crate::Settings;
 use crate::deliver::{Deliveries, Outcome, is_owed, noted};
+use crate::explain::explained;
 use crate::lines::Group;
 use crate::pulse::{Health, Pulse, lasting};
 use crate::register::{Entry, Register, put};
@@ -458,58 +459,11 @@ impl Desk {
             }
         }
         for (index, alert) in changed {
-            if let Some(alert) = self.explained(index, alert) {
+            if let Some(alert) = explained(&mut self.groups, &self.register, index, alert, now_ms()) {
                 self.change(alert).await?;
             }
         }
         Ok(())
-    }
-
-    /// An alert of a rule that is watched by fields: of the whole, with the slice that explains most; none where
-    /// another alert of the same rule says it already.
-    fn explained(&mut self, index: usize, mut alert: Alert) -> Option<Alert> {
-        let is_new = matches!(alert.state, State::Firing | State::Pending);
-        let name = alert.rule.clone();
-        if !is_new
-            || !self
-                .groups
-                .iter()
-                .any(|group| group.rule.name == name && group.by.is_some())
-        {
-            return Some(alert);
-        }
-        let slice = alert.slice.clone();
-        let app = self.groups[index].app_of(&slice).unwrap_or_default().to_owned();
-        let others = |group: &&Group| group.rule.name == name && group.by.is_some();
-        if self.groups[index].by.is_some() {
-            let whole_is_on = self.register.alerts().any(|other| {
-                other.rule == name
-                    && other.state.is_on()
-                    && slice.starts_with(&other.slice)
-                    && other.slice != slice
-            });
-            if whole_is_on {
-                self.groups[index].take_back(&slice);
-                return None;
-            }
-            return Some(alert);
-        }
-        let missing = alert.missing();
-        let told: f64 = self.groups.iter().filter(others).map(Group::told_missing).sum();
-        if missing > 0.0 && told >= missing / 2.0 {
-            self.groups[index].take_back(&slice);
-            return None;
-        }
-        let most = self.groups.iter().filter(others);
-        let most = most
-            .filter_map(|group| group.most_missing(&app))
-            .max_by(|left, right| left.1.total_cmp(&right.1));
-        if let Some((slice, lacks)) = most
-            && missing > 0.0
-        {
-            alert.evidence.mostly = Some((slice, (lacks / missing).min(1.0)));
-        }
-        Some(alert)
     }
 }
 

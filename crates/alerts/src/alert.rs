@@ -48,7 +48,7 @@ pub struct Told {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Nothing is to be said, or not yet.
     #[default]
@@ -56,6 +56,8 @@ pub enum Delivery {
     /// Written down before it is sent: after a crash it is sent again, with the same id.
     Sending,
     Sent,
+    /// The channel did not take it for so long that it is not tried any more.
+    GivenUp,
 }
 
 /// What the verdict rests on.

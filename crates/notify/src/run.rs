@@ -16,7 +16,7 @@ use cambium_engine::Rows;
 use cambium_kafka::{Journal, JournalWriter};
 
 use crate::Settings;
-use crate::deliver::{Deliveries, Outcome, is_owed, noted};
+use crate::deliver::{Deliveries, Outcome, PATIENCE, is_owed, noted};
 use crate::explain::explained;
 use crate::lines::Group;
 use crate::pulse::{Health, Pulse, lasting};
@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
         groups: Vec::new(),
         pulse: Pulse::default(),
         pipeline: BTreeMap::new(),
-        deliveries: Deliveries::new(),
+        deliveries: Deliveries::new(PATIENCE),
         outcomes: Vec::new(),
         unsaid: Vec::new(),
         is_held: true,
@@ -133,7 +133,7 @@ impl Lookout {
     fn new() -> Lookout {
         Lookout {
             tracker: Tracker::default(),
-            deliveries: Deliveries::new(),
+            deliveries: Deliveries::new(PATIENCE),
         }
     }
 

@@ -9,7 +9,7 @@ use cambium_alerts::{Alert, Delivery, State, Told};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::{Channel, Message, Said, send};
+use crate::{Channel, Message, Said, meters, send};
 
 /// A channel that does not take a message for so long is given up, for this message.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(6 * 3600);
@@ -71,6 +71,7 @@ impl Deliveries {
                 if let Err(error) = &sent {
                     tracing::error!("alert {id}: channel {name} is given up: {error:#}");
                 }
+                meters::delivery(&name, if sent.is_ok() { "sent" } else { "given_up" });
                 let _ = outcomes.send(Outcome {
                     id,
                     channel: name,

@@ -7,6 +7,7 @@ mod explain;
 mod history;
 mod lines;
 mod message;
+mod meters;
 mod numbers;
 mod pulse;
 mod register;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::Settings;
+use crate::meters;
 use crate::numbers::{Amount, PAST_MS, Shape, ask, ask_sql, query};
 use crate::register::Register;
 
@@ -179,6 +180,7 @@ impl Group {
         }
         let amounts = self.ask(client, settings, as_of_ms, now_ms).await?;
         self.take(amounts, settings, register, as_of_ms);
+        meters::looks(&self.rule.name, self.lines.len());
         let mut changed = Vec::new();
         for line in self.lines.values_mut() {
             line.verdict = line.look(as_of_ms);

@@ -19,6 +19,7 @@ use crate::Settings;
 use crate::deliver::{Deliveries, Outcome, PATIENCE, is_owed, noted};
 use crate::explain::explained;
 use crate::lines::Group;
+use crate::meters;
 use crate::pulse::{Health, Pulse, lasting};
 use crate::register::{Entry, Register, put};
 use crate::settings::{BEHIND, BROKER, CLICKHOUSE, CLOCKS, REJECTED};
@@ -46,8 +47,14 @@ pub(crate) fn now_ms() -> i64 {
         .map_or(0, |since| since.as_millis() as i64)
 }
 
-/// Evaluates the rules until `stop` is set, whenever it is this process's turn.
-pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> Result<()> {
+/// Evaluates the rules until `stop` is set, whenever it is this process's turn; `has_joined` is set once it may
+/// come to be.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    stop: Arc<AtomicBool>,
+    has_joined: Arc<AtomicBool>,
+) -> Result<()> {
     let journal = Arc::new(Journal::new(settings.journal.clone())?);
     let answered_at = Arc::new(AtomicI64::new(now_ms()));
     let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
@@ -72,6 +79,7 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
             () = stopped(&stop) => return Ok(()),
         }
     }
+    has_joined.store(true, Ordering::Relaxed);
     let mut desk = Desk {
         me: format!("{}-{}", std::process::id(), now_ms()),
         settings,
@@ -101,6 +109,7 @@ pub async fn run(settings: Settings, client: Client, stop: Arc<AtomicBool>) -> R
         if let Err(error) = desk.tick(now_ms() - answered < BROKER_HELD_MS).await {
             tracing::warn!("alerts: {error:#}");
         }
+        desk.show();
     }
     asking.abort();
     desk.deliveries.finish(LAST_CHANCE).await;
@@ -156,7 +165,9 @@ impl Lookout {
         let Some(rule) = settings.rule(BROKER) else { return };
         let now = now_ms();
         let verdict = lasting(now - answered_at, BROKER_AWAY_MS);
-        if self.tracker.step(rule, "", &verdict, now).is_none() {
+        let changed = self.tracker.step(rule, "", &verdict, now);
+        meters::broker(self.tracker.is_on());
+        if changed.is_none() {
             return;
         }
         let Some(alert) = &mut self.tracker.alert else {
@@ -239,6 +250,12 @@ impl Desk {
             written.context("ClickHouse did not take alerts in time")??;
         }
         Ok(())
+    }
+
+    fn show(&self) {
+        meters::turn(self.leads, self.is_held);
+        let known = self.register.alerts().filter(|_| self.leads);
+        meters::alerts(&self.settings, &known.collect::<Vec<_>>());
     }
 
     fn pulse_is_well(&self, health: &Health) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::run::now_ms;
-use crate::{Channel, Kind, Message, email, request};
+use crate::{Channel, Kind, Message, email, meters, request};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,6 +20,7 @@ pub async fn send(channel: &Channel, message: &Message, patience: Duration) -> R
             Ok(()) => return Ok(()),
             Err(error) if begun.elapsed() + pause > patience => return Err(error),
             Err(error) => {
+                meters::delivery(&channel.name, "failed");
                 tracing::warn!("{error:#}; trying again in {pause:?}");
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

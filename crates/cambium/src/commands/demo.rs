@@ -110,6 +110,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         config.watching()?,
         warehouse.client.clone(),
         stop.clone(),
+        Arc::default(),
     ));
     let consuming = super::run::consume(
         &config,

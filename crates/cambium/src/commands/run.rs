@@ -15,7 +15,7 @@ use clap::Args;
 use super::Where;
 use crate::Processors;
 use crate::config::{self, Config, ConfigError};
-use crate::http::{self, Readiness};
+use crate::http;
 use crate::warehouse::Warehouse;
 
 /// Consume the configured topics for ever.
@@ -52,21 +52,25 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     });
     let start = warehouse.start(&config, &arguments.place.data, arguments.accept_gap)?;
     let watching = config.alerts.on.then(|| config.watching()).transpose()?;
-    let readiness = Readiness {
-        writer: start.writer.status().clone(),
-        ..Readiness::default()
+    let (writer, has_partitions) = (start.writer.status().clone(), Arc::new(AtomicBool::new(false)));
+    let started = has_partitions.clone();
+    let missing = move || {
+        if writer.failing.load(Ordering::Relaxed) > 0 {
+            return Some("ClickHouse does not take rows");
+        }
+        let is_started = started.load(Ordering::Relaxed);
+        (!is_started).then_some("no partition is assigned yet")
     };
-    if !config.http.listen.is_empty() {
-        http::serve(&config.http.listen, readiness.clone()).await?;
-    }
+    http::serve(&config.http.listen, missing).await?;
     let watching = watching.map(|watching| {
         tokio::spawn(cambium_notify::run(
             watching,
             warehouse.client.clone(),
             stop.clone(),
+            Arc::default(),
         ))
     });
-    let consumed = consume(&config, start, stop.clone(), readiness.has_partitions).await;
+    let consumed = consume(&config, start, stop.clone(), has_partitions).await;
     stop.store(true, Ordering::Relaxed);
     if let Some(watching) = watching
         && let Err(error) = watching.await.context("the alerts ended")?

@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::commands::{Where, interrupted, run};
 use crate::config::Config;
+use crate::http;
 
 /// Evaluate the rules for ever, and tell the channels. `cambium run` does so too; of several processes one
-/// evaluates, and another takes over when it ends.
+/// evaluates, and another takes over when it ends. Each serves metrics on its own `[http] listen`.
 ///
 /// Example: cambium alerts run --config cambium.toml
 #[derive(Args, Debug)]
@@ -32,5 +33,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         interrupted().await;
         watched.store(true, Ordering::Relaxed);
     });
-    cambium_notify::run(watching, warehouse.client.clone(), stop).await
+    let has_joined = Arc::new(AtomicBool::new(false));
+    let joined = has_joined.clone();
+    let missing = move || {
+        let has_joined = joined.load(Ordering::Relaxed);
+        (!has_joined).then_some("the alerts' journal is not joined yet")
+    };
+    http::serve(&config.http.listen, missing).await?;
+    cambium_notify::run(watching, warehouse.client.clone(), stop, has_joined).await
 }

@@ -119,13 +119,17 @@ impl Line {
         }
     }
 
-    /// What is missing of what was expected in the window that is nearest to this one, as it was last judged.
+    /// What is missing of what was expected in a window, as it was last judged. Where another window was judged,
+    /// nearest to it, as much is taken to be missing in the same time.
     fn missing(&self, window_ms: f64) -> f64 {
         let apart = |look: &&Look| (look.window_ms as f64 - window_ms).abs();
         let nearest = self.verdict.looks.iter();
         let nearest = nearest.min_by(|left, right| apart(left).total_cmp(&apart(right)));
-        let both = nearest.and_then(|look| look.judgement.expected.zip(look.judgement.value));
-        both.map_or(0.0, |(expected, value)| expected - value)
+        let missing = nearest.and_then(|look| {
+            let missing = look.judgement.expected? - look.judgement.value?;
+            Some(missing * window_ms / (look.window_ms as f64).max(1.0))
+        });
+        missing.unwrap_or(0.0)
     }
 }
 

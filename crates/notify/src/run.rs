@@ -236,8 +236,12 @@ impl Desk {
             return Ok(());
         }
         self.note_deliveries().await?;
-        for alert in std::mem::take(&mut self.unsaid) {
-            self.change(alert).await?;
+        let mut unsaid = std::mem::take(&mut self.unsaid).into_iter();
+        while let Some(alert) = unsaid.next() {
+            if let Err(error) = self.change(alert).await {
+                self.unsaid.extend(unsaid);
+                return Err(error);
+            }
         }
         let now = now_ms();
         let health = self.pulse.look(&self.client, &self.settings.topics, now).await;
@@ -347,8 +351,11 @@ impl Desk {
         }
     }
 
-    /// Writes a change down, and only then says it.
+    /// Writes a change down, and only then says it; who leads no more does neither.
     async fn change(&mut self, alert: Alert) -> Result<()> {
+        if !self.leads {
+            return Ok(());
+        }
         let mut alert = alert;
         if let Some(known) = self.register.get(&alert.id) {
             // What was said meanwhile was not known to who followed the number.
@@ -475,12 +482,33 @@ impl Desk {
                 Err(_) => tracing::warn!("alerts: {}: the query takes too long", group.rule.name),
             }
         }
+        self.write_down(changed).await
+    }
+
+    /// Writes down what changed in groups. What is found while the journal takes nothing is found in numbers that
+    /// may lack what the broker has: it is taken back, and found again if it is so.
+    async fn write_down(&mut self, changed: Vec<(usize, Alert)>) -> Result<()> {
+        let mut written = Ok(());
         for (index, alert) in changed {
-            if let Some(alert) = explained(&mut self.groups, &self.register, index, alert, now_ms()) {
-                self.change(alert).await?;
+            // Another may have taken over at the change before.
+            if !self.leads {
+                break;
+            }
+            let Some(alert) = explained(&mut self.groups, &self.register, index, alert, now_ms()) else {
+                continue;
+            };
+            if written.is_ok() {
+                written = self.change(alert.clone()).await;
+            } else {
+                self.unsaid.push(alert.clone());
+            }
+            let is_unsaid = self.unsaid.iter().any(|unsaid| unsaid.id == alert.id);
+            if is_unsaid && matches!(alert.state, State::Pending | State::Firing) {
+                self.unsaid.retain(|unsaid| unsaid.id != alert.id);
+                self.groups[index].take_back(&alert.slice);
             }
         }
-        Ok(())
+        written
     }
 }
 

@@ -13,6 +13,7 @@ mod keys;
 mod meanings;
 mod registry;
 mod sketches;
+mod stage;
 mod starts;
 mod watching;
 

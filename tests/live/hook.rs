@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -13,7 +13,8 @@ type Answer = Box<dyn FnMut(&Value) -> u16 + Send>;
 #[derive(Clone)]
 pub struct Hook {
     pub url: String,
-    taken: Arc<Mutex<Vec<Value>>>,
+    /// Messages, and when each was taken in milliseconds since 1970.
+    taken: Arc<Mutex<Vec<(i64, Value)>>>,
     answer: Arc<Mutex<Answer>>,
 }
 
@@ -53,7 +54,7 @@ impl Hook {
         let message: Value = serde_json::from_slice(&body).ok()?;
         let status = (self.answer.lock().unwrap())(&message);
         if status == 200 {
-            self.taken.lock().unwrap().push(message);
+            self.taken.lock().unwrap().push((now_ms(), message));
         }
         let text = format!("HTTP/1.1 {status} -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         stream.write_all(text.as_bytes()).ok()
@@ -65,9 +66,9 @@ impl Hook {
 
     /// What was taken so far: rule, state, id.
     pub fn taken(&self) -> Vec<(String, String, String)> {
-        let taken = self.taken.lock().unwrap();
         let text = |message: &Value, name: &str| message[name].as_str().unwrap().to_owned();
-        taken
+        let messages = self.messages();
+        messages
             .iter()
             .map(|message| (text(message, "rule"), text(message, "state"), text(message, "id")))
             .collect()
@@ -75,26 +76,49 @@ impl Hook {
 
     /// The messages themselves.
     pub fn messages(&self) -> Vec<Value> {
-        self.taken.lock().unwrap().clone()
+        let taken = self.taken.lock().unwrap();
+        taken.iter().map(|(_, message)| message.clone()).collect()
     }
 
-    /// Waits for a message of a rule in a state.
+    /// The messages of a rule in a state.
+    pub fn messages_of(&self, rule: &str, state: &str) -> Vec<Value> {
+        let mut messages = self.messages();
+        messages.retain(|message| message["rule"] == rule && message["state"] == state);
+        messages
+    }
+
+    /// When a message of an alert was taken first, in milliseconds since 1970.
+    pub fn taken_at(&self, id: &str) -> i64 {
+        let taken = self.taken.lock().unwrap();
+        let found = taken.iter().find(|(_, message)| message["id"] == id);
+        found.unwrap().0
+    }
+
+    /// Waits for a message of a rule in a state; gives the alert's id.
     pub async fn wait(&self, rule: &str, state: &str, within: Duration) -> String {
+        let messages = self.wait_for(1, rule, state, within).await;
+        messages[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until so many messages of a rule in a state were taken, and gives them.
+    pub async fn wait_for(&self, count: usize, rule: &str, state: &str, within: Duration) -> Vec<Value> {
         let begun = Instant::now();
         loop {
-            let found = self
-                .taken()
-                .into_iter()
-                .find(|(of, is, _)| of == rule && is == state);
-            if let Some((_, _, id)) = found {
-                return id;
+            let found = self.messages_of(rule, state);
+            if found.len() >= count {
+                return found;
             }
             assert!(
                 begun.elapsed() < within,
-                "no {state} of {rule} came within {within:?}: {:?}",
+                "no {state} of {rule}, number {count}, came within {within:?}: {:?}",
                 self.taken()
             );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
+}
+
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_millis() as i64
 }

@@ -1,175 +1,82 @@
 //! Alerts as they run: found in seconds, told once, whoever dies; and a lag is no drop.
+//!
+//! Each scenario mostly waits, so that all run beside each other, each on a stage of its own: those that break
+//! Kafka or ClickHouse on a ground of their own too. One that fails is named, and `SCENARIO=its_name` runs it alone.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use cambium_kafka::{LocalKafka, Producer, create_topic};
-use tempfile::TempDir;
+use serde_json::Value;
+use tokio::task::JoinSet;
 
 use super::hook::Hook;
-use super::{Process, cambium, client, number, program};
+use super::stage::{Ground, PLATFORMS, Stage, leads};
+use super::{Process, cambium, number, program};
 
-/// A shop with steady traffic, counted into a ClickHouse of its own, and a receiver of its alerts.
-struct Stage {
-    kafka: LocalKafka,
-    directory: TempDir,
-    port: u16,
-    clickhouse: Option<Process>,
-    counting: Option<Process>,
-    hook: Hook,
-    traffic: Arc<Traffic>,
-}
+type Scenario = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-#[derive(Default)]
-struct Traffic {
-    ended: AtomicBool,
-    payments_broken: AtomicBool,
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        self.traffic.ended.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Twenty views and ten payments a second.
-const PAUSE: Duration = Duration::from_millis(50);
-
-fn publish(brokers: &str, traffic: &Traffic) {
-    let settings = [("message.timeout.ms".to_owned(), "300000".to_owned())].into();
-    let producer = Producer::new(brokers, &settings).unwrap();
-    for number in 0u64.. {
-        if traffic.ended.load(Ordering::Relaxed) {
-            return;
+/// Some of them wait for processes without giving way: each has a thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn alerts_as_they_run() {
+    let ground = Arc::new(Ground::start().await);
+    let scenarios: [(&str, Scenario); 8] = [
+        ("a_lag_is_no_drop", Box::pin(a_lag_is_no_drop())),
+        (
+            "any_number_is_watched",
+            Box::pin(any_number_is_watched(ground.clone())),
+        ),
+        (
+            "a_slice_that_breaks_is_named",
+            Box::pin(a_slice_that_breaks_is_named(ground.clone())),
+        ),
+        (
+            "slices_that_break_together_are_told_as_one",
+            Box::pin(slices_that_break_together_are_told_as_one(ground.clone())),
+        ),
+        (
+            "an_alert_is_told_once_whoever_dies",
+            Box::pin(an_alert_is_told_once_whoever_dies(ground.clone())),
+        ),
+        (
+            "silence_is_heard_in_seconds",
+            Box::pin(silence_is_heard_in_seconds(ground.clone())),
+        ),
+        (
+            "a_broker_that_is_away_is_said_without_it",
+            Box::pin(a_broker_that_is_away_is_said_without_it()),
+        ),
+        (
+            "the_demo_tells_of_its_incident_once",
+            Box::pin(the_demo_tells_of_its_incident_once()),
+        ),
+    ];
+    let asked = std::env::var("SCENARIO").ok();
+    let (begun, mut running, mut names) = (Instant::now(), JoinSet::new(), BTreeMap::new());
+    for (name, scenario) in scenarios {
+        if asked.as_ref().is_none_or(|asked| asked == name) {
+            names.insert(running.spawn(scenario).id().to_string(), name);
         }
-        let pays = number.is_multiple_of(2) && !traffic.payments_broken.load(Ordering::Relaxed);
-        for event in ["view", "pay"].into_iter().take(if pays { 2 } else { 1 }) {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-            let user = number % 977;
-            let line = format!(r#"{{"app":"shop","event":"{event}","user_id":"u{user}","timestamp":{now}}}"#);
-            let _ = producer.send("events", line.as_bytes(), None);
+    }
+    let mut failed = Vec::new();
+    while let Some(ended) = running.join_next_with_id().await {
+        let seconds = begun.elapsed().as_secs();
+        match ended {
+            Ok((id, ())) => println!("{} held, after {seconds} s", names[&id.to_string()]),
+            Err(error) => {
+                let name = names[&error.id().to_string()];
+                println!("{name} failed, after {seconds} s");
+                failed.push(name);
+            }
         }
-        std::thread::sleep(PAUSE);
     }
-}
-
-impl Stage {
-    async fn start(rules: &str) -> Stage {
-        let kafka = LocalKafka::start().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let hook = Hook::start();
-        let text = format!(
-            r#"
-            [kafka]
-            brokers = "{}"
-            [[source]]
-            topic = "events"
-            [clickhouse]
-            url = "http://127.0.0.1:{port}"
-            [snapshots]
-            every = "5 s"
-            [http]
-            listen = ""
-            [[channel]]
-            name = "ops"
-            kind = "webhook"
-            url = "{}"
-            {rules}
-            "#,
-            kafka.brokers(),
-            hook.url
-        );
-        std::fs::write(directory.path().join("watching.toml"), &text).unwrap();
-        let counting = format!("{text}\n[alerts]\non = false\n");
-        std::fs::write(directory.path().join("counting.toml"), counting).unwrap();
-        create_topic(&kafka.brokers(), &Default::default(), "events", 2)
-            .await
-            .unwrap();
-        let traffic = Arc::new(Traffic::default());
-        let (brokers, publishing) = (kafka.brokers(), traffic.clone());
-        std::thread::spawn(move || publish(&brokers, &publishing));
-        let mut stage = Stage {
-            kafka,
-            directory,
-            port,
-            clickhouse: None,
-            counting: None,
-            hook,
-            traffic,
-        };
-        stage.serve();
-        let counting = stage.command("run", "counting.toml");
-        stage.counting = Some(counting);
-        stage
-    }
-
-    fn data(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn serve(&mut self) {
-        let mut command = Command::new(program());
-        let listen = format!("127.0.0.1:{}", self.port);
-        command
-            .args(["clickhouse", "--listen", &listen, "--data"])
-            .arg(self.data().join("engine"));
-        self.clickhouse = Some(Process::start(&mut command));
-    }
-
-    fn command(&self, what: &str, config: &str) -> Process {
-        let mut command = Command::new(program());
-        command
-            .args(what.split(' '))
-            .arg("--config")
-            .arg(self.data().join(config))
-            .arg("--data")
-            .arg(self.data())
-            .env("CAMBIUM_LOG", "info")
-            .stderr(std::fs::File::create(self.log(what)).unwrap());
-        Process::start(&mut command)
-    }
-
-    /// Each process of a kind writes its own log.
-    fn log(&self, what: &str) -> PathBuf {
-        let numbers = (0..).map(|number| self.data().join(format!("{what}-{number}.log")));
-        numbers.into_iter().find(|path| !path.exists()).unwrap()
-    }
-
-    fn watcher(&self) -> (Process, PathBuf) {
-        let log = self.log("alerts run");
-        (self.command("alerts run", "watching.toml"), log)
-    }
-
-    fn breaks_payments(&self, broken: bool) {
-        self.traffic.payments_broken.store(broken, Ordering::Relaxed);
-    }
-
-    async fn states(&self) -> String {
-        let client = client(&format!("http://127.0.0.1:{}", self.port));
-        let query = "SELECT rule, state FROM alerts ORDER BY started_at";
-        String::from_utf8(client.fetch(query, "CSV").await.unwrap()).unwrap()
-    }
-}
-
-/// Waits until a process says in its log that it evaluates.
-async fn leads(log: &Path, within: Duration) {
-    let begun = std::time::Instant::now();
-    while !std::fs::read_to_string(log)
-        .unwrap()
-        .contains("this process evaluates")
-    {
-        assert!(
-            begun.elapsed() < within,
-            "nobody evaluates the rules after {within:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    assert!(
+        failed.is_empty(),
+        "what failed, each with its reason above: {failed:?}"
+    );
 }
 
 fn signal(process: &Process, name: &str) {
@@ -179,22 +86,32 @@ fn signal(process: &Process, name: &str) {
 
 /// Until a series this young can be judged.
 const WARM: Duration = Duration::from_secs(75);
+const MINUTE: Duration = Duration::from_secs(60);
 const PAYMENTS: &str = "[[alert]]\nname = \"payments\"\nevent = \"pay\"\n";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_alert_is_told_once_whoever_dies() {
-    let stage = Stage::start(PAYMENTS).await;
+async fn seconds(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+async fn an_alert_is_told_once_whoever_dies(ground: Arc<Ground>) {
+    let stage = Stage::start(&ground, "told", PAYMENTS).await;
     let (first, log) = stage.watcher();
-    leads(&log, Duration::from_secs(60)).await;
+    leads(&log, 2 * MINUTE).await;
     let (second, second_log) = stage.watcher();
     tokio::time::sleep(WARM).await;
+    // Both are told to listen on the same address.
+    let said = std::fs::read_to_string(&second_log).unwrap();
+    assert!(
+        said.contains("[http] listen: cannot listen on") && said.contains("this process serves no metrics"),
+        "{said}"
+    );
 
-    // The channel is unwell at first, and then the process dies while its message is taken.
-    let unwell = std::time::Instant::now();
+    // The channel is unwell for a minute, and then the process dies while its message is taken.
     let id = first.0.id().to_string();
-    let mut has_died = false;
+    let (mut unwell_since, mut has_died) = (None, false);
     stage.hook.answers(move |message| {
-        if unwell.elapsed() < Duration::from_secs(30) {
+        let since: &mut Instant = unwell_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < MINUTE {
             return 500;
         }
         if !has_died && message["rule"] == "payments" {
@@ -203,14 +120,15 @@ async fn an_alert_is_told_once_whoever_dies() {
         }
         200
     });
-    stage.breaks_payments(true);
+    stage.breaks_payments(&PLATFORMS);
     let id = stage
         .hook
-        .wait("payments", "firing", Duration::from_secs(120))
+        .wait("payments", "firing", Duration::from_secs(180))
         .await;
     // The other takes over, does not know that it was taken, and says so again, with the same id.
-    leads(&second_log, Duration::from_secs(30)).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    leads(&second_log, MINUTE).await;
+    stage.hook.wait_for(2, "payments", "firing", MINUTE).await;
+    seconds(10).await;
     let taken = stage.hook.taken();
     assert!(taken.len() == 2 && taken[0] == taken[1], "{taken:?}");
     first.kill();
@@ -218,8 +136,8 @@ async fn an_alert_is_told_once_whoever_dies() {
     // One that was told of is not told of again after a restart.
     second.kill();
     let (third, third_log) = stage.watcher();
-    leads(&third_log, Duration::from_secs(30)).await;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    leads(&third_log, MINUTE).await;
+    seconds(10).await;
     assert_eq!(stage.hook.taken().len(), 2, "{:?}", stage.hook.taken());
 
     // Somebody looks after it.
@@ -229,13 +147,13 @@ async fn an_alert_is_told_once_whoever_dies() {
         &["alerts", "ack", &id, "--config", config.to_str().unwrap()],
     );
     assert!(said.status.success(), "{said:?}");
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    seconds(10).await;
     assert_eq!(stage.states().await, "\"payments\",\"acknowledged\"\n");
 
-    stage.breaks_payments(false);
+    stage.breaks_payments(&[]);
     let resolved = stage
         .hook
-        .wait("payments", "resolved", Duration::from_secs(120))
+        .wait("payments", "resolved", Duration::from_secs(180))
         .await;
     assert_eq!(resolved, id);
     third.end();
@@ -243,65 +161,62 @@ async fn an_alert_is_told_once_whoever_dies() {
     assert_eq!(stage.states().await, "\"payments\",\"resolved\"\n");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_lag_is_no_drop() {
-    let mut stage = Stage::start(PAYMENTS).await;
+    let mut ground = Ground::start().await;
+    let mut stage = Stage::start(&ground, "lag", PAYMENTS).await;
     let (watcher, log) = stage.watcher();
-    leads(&log, Duration::from_secs(60)).await;
+    leads(&log, 2 * MINUTE).await;
     tokio::time::sleep(WARM).await;
 
+    // Nothing is counted for two minutes.
     let counting = stage.counting.take().unwrap();
+    let paused = Instant::now();
     signal(&counting, "-STOP");
-    let id = stage
-        .hook
-        .wait("pipeline: behind", "firing", Duration::from_secs(45))
-        .await;
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    let id = stage.hook.wait("pipeline: behind", "firing", MINUTE).await;
+    tokio::time::sleep((2 * MINUTE).saturating_sub(paused.elapsed())).await;
     signal(&counting, "-CONT");
     let resolved = stage
         .hook
-        .wait("pipeline: behind", "resolved", Duration::from_secs(90))
+        .wait("pipeline: behind", "resolved", Duration::from_secs(120))
         .await;
     assert_eq!(resolved, id);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    seconds(20).await;
     assert_eq!(stage.hook.taken().len(), 2, "{:?}", stage.hook.taken());
 
-    stage.clickhouse.take().unwrap().kill();
+    // ClickHouse is down for a minute.
+    ground.clickhouse.take().unwrap().kill();
+    let down = Instant::now();
     let id = stage
         .hook
         .wait("pipeline: clickhouse", "firing", Duration::from_secs(30))
         .await;
-    tokio::time::sleep(Duration::from_secs(30)).await;
-    stage.serve();
+    tokio::time::sleep(MINUTE.saturating_sub(down.elapsed())).await;
+    ground.serve();
     let resolved = stage
         .hook
-        .wait("pipeline: clickhouse", "resolved", Duration::from_secs(90))
+        .wait("pipeline: clickhouse", "resolved", Duration::from_secs(120))
         .await;
     assert_eq!(resolved, id);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    seconds(20).await;
     assert_eq!(stage.hook.taken().len(), 4, "{:?}", stage.hook.taken());
     watcher.end();
     counting.end();
-    let client = client(&format!("http://127.0.0.1:{}", stage.port));
-    let open = number(&client, "SELECT countIf(state != 'resolved') FROM alerts").await;
+    let open = number(&stage.client(), "SELECT countIf(state != 'resolved') FROM alerts").await;
     assert_eq!(open.unwrap(), 0, "{}", stage.states().await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_away_is_said_without_it() {
-    let mut stage = Stage::start("").await;
+    let mut ground = Ground::start().await;
+    let stage = Stage::start(&ground, "broker", "").await;
     let (watcher, log) = stage.watcher();
-    leads(&log, Duration::from_secs(60)).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    stage.kafka.kill().unwrap();
-    let id = stage
-        .hook
-        .wait("pipeline: broker", "firing", Duration::from_secs(40))
-        .await;
-    stage.kafka.restart().unwrap();
+    leads(&log, 2 * MINUTE).await;
+    seconds(5).await;
+    ground.kafka.kill().unwrap();
+    let id = stage.hook.wait("pipeline: broker", "firing", MINUTE).await;
+    tokio::task::block_in_place(|| ground.kafka.restart()).unwrap();
     let resolved = stage
         .hook
-        .wait("pipeline: broker", "resolved", Duration::from_secs(60))
+        .wait("pipeline: broker", "resolved", Duration::from_secs(90))
         .await;
     assert_eq!(resolved, id);
     let taken = stage.hook.taken();
@@ -312,7 +227,204 @@ async fn a_broker_that_is_away_is_said_without_it() {
     watcher.end();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// By the rules that are on where none is written.
+async fn silence_is_heard_in_seconds(ground: Arc<Ground>) {
+    let stage = Stage::start(&ground, "silence", "").await;
+    let (watcher, log) = stage.watcher();
+    leads(&log, 2 * MINUTE).await;
+    // A whole minute must have been counted before it is known how long a pause may be.
+    seconds(150).await;
+    stage.falls_silent(true);
+    let messages = stage.hook.wait_for(1, "silence", "firing", MINUTE).await;
+    let (alert, last_ms) = (&messages[0], stage.last_ms());
+    let id = alert["id"].as_str().unwrap();
+    let detected_s = (alert["detected_at"].as_i64().unwrap() - last_ms) as f64 / 1000.0;
+    let told_s = (stage.hook.taken_at(id) - last_ms) as f64 / 1000.0;
+    println!("silence: detected {detected_s:.1} s after the last event, told after {told_s:.1} s");
+    assert!(
+        (3.0..=15.0).contains(&detected_s),
+        "{detected_s} s after the last event: {alert}"
+    );
+    assert_eq!(alert["slice"], "app = shop");
+    serves_what_it_sees(&stage);
+    stage.falls_silent(false);
+    let resolved = stage.hook.wait("silence", "resolved", 2 * MINUTE).await;
+    assert_eq!(resolved, id);
+    let taken = stage.hook.taken();
+    let of_silence = taken.iter().filter(|(rule, ..)| rule == "silence");
+    assert_eq!(of_silence.count(), 2, "{taken:?}");
+    assert!(
+        !taken.iter().any(|(rule, ..)| rule.starts_with("pipeline")),
+        "{taken:?}"
+    );
+    watcher.end();
+}
+
+/// While silence is on.
+fn serves_what_it_sees(stage: &Stage) {
+    for path in ["/healthz", "/readyz"] {
+        let answer = stage.asked(path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let metrics = stage.asked("/metrics");
+    for line in [
+        "cambium_alerts_leading 1\n",
+        "cambium_alerts_held 0\n",
+        "cambium_alerts{rule=\"silence\",state=\"firing\"} 1\n",
+        "cambium_alerts{rule=\"silence\",state=\"acknowledged\"} 0\n",
+        "cambium_alerts{rule=\"pipeline: behind\",state=\"firing\"} 0\n",
+        "cambium_alerts{rule=\"pipeline: broker\",state=\"firing\"} 0\n",
+        "cambium_alert_deliveries_total{channel=\"ops\",outcome=\"sent\"} ",
+        "cambium_alert_looks_total{rule=\"silence\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+}
+
+const BY_PLATFORM: &str = "by = [\"platform\"]\ncool_down = \"1 s\"\nresolve_after = \"10 s\"\n";
+
+/// By the slice itself, or by the whole that says where most is missing.
+async fn a_slice_that_breaks_is_named(ground: Arc<Ground>) {
+    let stage = Stage::start(&ground, "slice", &format!("{PAYMENTS}{BY_PLATFORM}")).await;
+    let (watcher, log) = stage.watcher();
+    leads(&log, 2 * MINUTE).await;
+    tokio::time::sleep(WARM).await;
+
+    // A quarter is too little for the whole to tell; half is not.
+    for (alerts, platform) in [(1, "web"), (2, "ios")] {
+        stage.breaks_payments(&[platform]);
+        let told = stage
+            .hook
+            .wait_for(alerts, "payments", "firing", 2 * MINUTE)
+            .await;
+        seconds(30).await;
+        assert_eq!(
+            stage.hook.messages_of("payments", "firing").len(),
+            alerts,
+            "{:?}",
+            stage.hook.messages()
+        );
+        let slice = format!("app = shop, platform = {platform}");
+        let alert = &told[alerts - 1];
+        assert!(
+            alert["slice"] == slice || alert["evidence"]["mostly"][0] == slice,
+            "{alert}"
+        );
+        stage.breaks_payments(&[]);
+        stage
+            .hook
+            .wait_for(alerts, "payments", "resolved", 3 * MINUTE)
+            .await;
+        // Nothing is left to be told when it is back.
+        seconds(45).await;
+        let taken = stage.hook.taken();
+        assert_eq!(taken.len(), 2 * alerts, "{taken:?}");
+    }
+    watcher.end();
+}
+
+async fn slices_that_break_together_are_told_as_one(ground: Arc<Ground>) {
+    let stage = Stage::start(&ground, "slices", &format!("{PAYMENTS}{BY_PLATFORM}")).await;
+    let (watcher, log) = stage.watcher();
+    leads(&log, 2 * MINUTE).await;
+    tokio::time::sleep(WARM).await;
+    stage.breaks_payments(&PLATFORMS);
+    let told = stage.hook.wait_for(1, "payments", "firing", 2 * MINUTE).await;
+    seconds(45).await;
+    // Half of what is missing is missing on one platform.
+    let firing = stage.hook.messages_of("payments", "firing");
+    assert_eq!(firing.len(), 1, "{firing:?}");
+    assert_eq!(told[0]["slice"], "app = shop", "{told:?}");
+    assert_eq!(
+        told[0]["evidence"]["mostly"][0], "app = shop, platform = ios",
+        "{told:?}"
+    );
+    stage.breaks_payments(&[]);
+    stage.hook.wait("payments", "resolved", 3 * MINUTE).await;
+    // The slices have nothing to add when the whole is back.
+    seconds(45).await;
+    let taken = stage.hook.taken();
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    watcher.end();
+}
+
+/// Queries of one's own, rolling users and sessions, each with a limit.
+async fn any_number_is_watched(ground: Arc<Ground>) {
+    let rules = r#"
+        [[alert]]
+        name = "dial"
+        sql = "SELECT argMax(value, at) FROM dials WHERE name = 'queue'"
+        high = 100
+        resolve_after = "1 s"
+        [[alert]]
+        name = "dials"
+        sql = "SELECT name, argMax(value, at) FROM dials WHERE name != 'queue' GROUP BY name"
+        low = 10
+        resolve_after = "1 s"
+        [[alert]]
+        name = "crowd"
+        unique = "active"
+        window = "5m"
+        high = 2000
+        resolve_after = "1 s"
+        [[alert]]
+        name = "sessions"
+        session = "started"
+        over = "1 min"
+        high = 2000
+        resolve_after = "1 s"
+        "#;
+    let stage = Stage::start(&ground, "numbers", rules).await;
+    let client = stage.client();
+    let begun = Instant::now();
+    let create = "CREATE TABLE dials (at DateTime64(3) DEFAULT now64(3), name String, value Float64) \
+                  ENGINE = MergeTree ORDER BY at";
+    while let Err(error) = client.execute(create).await {
+        assert!(begun.elapsed() < 2 * MINUTE, "{error:#}");
+        seconds(1).await;
+    }
+    let turn = async |name: &str, value: i64| {
+        let statement = format!("INSERT INTO dials (name, value) VALUES ('{name}', {value})");
+        client.execute(&statement).await.unwrap();
+    };
+    for (name, value) in [("queue", 7), ("card", 50), ("cash", 60)] {
+        turn(name, value).await;
+    }
+    let (watcher, log) = stage.watcher();
+    leads(&log, 2 * MINUTE).await;
+    tokio::time::sleep(WARM).await;
+    assert!(stage.hook.taken().is_empty(), "{:?}", stage.hook.messages());
+
+    turn("queue", 700).await;
+    turn("cash", 6).await;
+    stage.is_visited_by(4000);
+    let of = async |rule: &str, state: &str, within: Duration| -> Value {
+        stage.hook.wait_for(1, rule, state, within).await[0].clone()
+    };
+    let dial = of("dial", "firing", 3 * MINUTE).await;
+    assert!(dial["value"] == 700.0 && dial["high"] == 100.0, "{dial}");
+    let cash = of("dials", "firing", 3 * MINUTE).await;
+    assert!(
+        cash["slice"] == "cash" && cash["value"] == 6.0 && cash["low"] == 10.0,
+        "{cash}"
+    );
+    for rule in ["crowd", "sessions"] {
+        let alert = of(rule, "firing", 4 * MINUTE).await;
+        assert!(
+            alert["slice"] == "app = shop" && alert["value"].as_f64() > Some(2000.0),
+            "{alert}"
+        );
+    }
+    turn("queue", 8).await;
+    turn("cash", 61).await;
+    for (rule, within) in [("dial", 4), ("dials", 4), ("sessions", 5), ("crowd", 9)] {
+        of(rule, "resolved", within * MINUTE).await;
+    }
+    let taken = stage.hook.taken();
+    assert_eq!(taken.len(), 8, "each fires once and is over once: {taken:?}");
+    watcher.end();
+}
+
 async fn the_demo_tells_of_its_incident_once() {
     let directory = tempfile::tempdir().unwrap();
     let hook = Hook::start();

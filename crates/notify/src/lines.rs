@@ -1,6 +1,6 @@
 //! The series of the rules: each is watched, and followed through its alerts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cambium_alerts::{Alert, Judgement, Look, Metric, Pauses, Rule, Tracker, Value, Verdict, Watch};
@@ -34,6 +34,15 @@ pub(crate) struct Group {
     /// Buckets before it are complete.
     complete_to_ms: i64,
     due_ms: i64,
+}
+
+/// When numbers are looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// They are those of this instant, but for records that take so long to be read.
+    pub as_of_ms: i64,
+    pub unread_ms: i64,
+    pub now_ms: i64,
 }
 
 /// One series.
@@ -176,7 +185,11 @@ impl Group {
         client: &Client,
         settings: &Settings,
         register: &Register,
-        (as_of_ms, now_ms): (i64, i64),
+        Moment {
+            as_of_ms,
+            unread_ms,
+            now_ms,
+        }: Moment,
     ) -> Result<Vec<Alert>> {
         self.due_ms = now_ms + self.shape.every_ms;
         if !self.is_primed {
@@ -187,7 +200,8 @@ impl Group {
         meters::looks(&self.rule.name, self.lines.len());
         let mut changed = Vec::new();
         for line in self.lines.values_mut() {
-            line.verdict = line.look(as_of_ms);
+            // Nothing is silent that may lie among the records that are not read yet.
+            line.verdict = line.look(as_of_ms - unread_ms);
             line.breaching = if line.verdict.breaches {
                 line.breaching + 1
             } else {
@@ -389,9 +403,18 @@ impl Group {
     /// Samples what is new, and completes the buckets whose time is over.
     fn take(&mut self, amounts: Vec<Amount>, settings: &Settings, register: &Register, as_of_ms: i64) {
         if let Metric::Sql(_) = self.rule.metric {
+            let at_ms = amounts.first().map_or(as_of_ms, |amount| amount.at_ms);
+            let mut unanswered: BTreeSet<_> = self.lines.keys().cloned().collect();
             for amount in amounts {
-                let line = self.line(&(amount.app, amount.slice), settings, register);
+                let key = (amount.app, amount.slice);
+                unanswered.remove(&key);
+                let line = self.line(&key, settings, register);
                 line.complete(amount.at_ms, amount.value);
+            }
+            // A query that counts by a label leaves out those that nothing is of.
+            for key in unanswered {
+                let line = self.line(&key, settings, register);
+                line.complete(at_ms, Value::Number(0.0));
             }
             self.is_primed = true;
             return;

@@ -48,6 +48,8 @@ struct Totals {
 pub(crate) struct Health {
     /// The numbers are those of this instant; none: of none that is worth judging.
     pub as_of_ms: Option<i64>,
+    /// But for records that are not read yet: how long they take.
+    pub unread_ms: i64,
     /// By the rule that watches it; none: it cannot be said now.
     pub behind: Option<Verdict>,
     pub clickhouse: Verdict,
@@ -139,6 +141,7 @@ impl Pulse {
         let is_of_now = !is_old || !is_moving;
         if is_of_now && !is_behind {
             health.as_of_ms = Some(flushed_ms);
+            health.unread_ms = behind_ms as i64;
         }
         health
     }
@@ -263,4 +266,32 @@ async fn ask(client: &Client, topics: &[String]) -> Result<(BTreeMap<(String, i3
         ahead: number("ahead"),
     };
     Ok((partitions, totals))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_yet_takes_its_time() {
+        let mut pulse = Pulse::default();
+        let mut look = |second: i64, offset: i64, end_offset: i64| {
+            let seen = Seen {
+                offset,
+                end_offset,
+                watermark_ms: second * 1000,
+                flushed_ms: second * 1000,
+            };
+            let partitions = BTreeMap::from([(("events".to_owned(), 0), seen)]);
+            let health = pulse.judge(&partitions, Totals::default(), second * 1000);
+            (health.as_of_ms, health.unread_ms)
+        };
+        assert_eq!(look(0, 0, 0), (Some(0), 0));
+        // A hundred a second are read, and all of them.
+        assert_eq!(look(10, 1000, 1000), (Some(10_000), 0));
+        // As many as come in two seconds wait.
+        assert_eq!(look(20, 2000, 2200), (Some(20_000), 2000));
+        // What takes longer than ten seconds is a lag, and nothing is of now.
+        assert_eq!(look(30, 3000, 5000), (None, 0));
+    }
 }

@@ -18,7 +18,7 @@ use cambium_kafka::{Journal, JournalWriter};
 use crate::Settings;
 use crate::deliver::{Deliveries, Outcome, PATIENCE, is_owed, noted};
 use crate::explain::explained;
-use crate::lines::Group;
+use crate::lines::{Group, Moment};
 use crate::meters;
 use crate::pulse::{Health, Pulse, lasting};
 use crate::register::{Entry, Register, put};
@@ -475,7 +475,12 @@ impl Desk {
             if !group.is_due(now) {
                 continue;
             }
-            let step = group.step(&self.client, &self.settings, &self.register, (as_of_ms, now));
+            let moment = Moment {
+                as_of_ms,
+                unread_ms: health.unread_ms,
+                now_ms: now,
+            };
+            let step = group.step(&self.client, &self.settings, &self.register, moment);
             match tokio::time::timeout(QUERY_PATIENCE, step).await {
                 Ok(Ok(alerts)) => changed.extend(alerts.into_iter().map(|alert| (index, alert))),
                 Ok(Err(error)) => tracing::warn!("alerts: {error:#}"),

@@ -106,7 +106,7 @@ pub async fn run(
         lookout
             .look(&desk.settings, answered, &desk.client, Some(&writer))
             .await;
-        if let Err(error) = desk.tick(now_ms() - answered < BROKER_HELD_MS).await {
+        if let Err(error) = desk.tick(answered).await {
             tracing::warn!("alerts: {error:#}");
         }
         desk.show();
@@ -230,7 +230,7 @@ struct Desk {
 }
 
 impl Desk {
-    async fn tick(&mut self, broker_answers: bool) -> Result<()> {
+    async fn tick(&mut self, answered_at: i64) -> Result<()> {
         self.take_turns().await?;
         if !self.leads {
             return Ok(());
@@ -246,7 +246,7 @@ impl Desk {
         let now = now_ms();
         let health = self.pulse.look(&self.client, &self.settings.topics, now).await;
         self.watch_pipeline(&health, now).await?;
-        self.watch_metrics(&health, broker_answers).await?;
+        self.watch_metrics(&health, answered_at).await?;
         self.settle().await?;
         if self.register.has_unwritten() && self.pulse_is_well(&health) {
             let written = self.register.write(&self.client, now);
@@ -449,9 +449,9 @@ impl Desk {
     }
 
     /// Metric rules are held while the numbers are not those of now.
-    async fn watch_metrics(&mut self, health: &Health, broker_answers: bool) -> Result<()> {
+    async fn watch_metrics(&mut self, health: &Health, answered_at: i64) -> Result<()> {
         let now = now_ms();
-        if !broker_answers {
+        if now - answered_at >= BROKER_HELD_MS {
             self.broker_away_at = now;
         }
         let is_settled = now - self.broker_away_at > RECONNECT_MS;
@@ -477,7 +477,8 @@ impl Desk {
             }
             let moment = Moment {
                 as_of_ms,
-                unread_ms: health.unread_ms,
+                // What a broker holds that does not answer nobody can know.
+                unread_ms: health.unread_ms.max(as_of_ms - answered_at),
                 now_ms: now,
             };
             let step = group.step(&self.client, &self.settings, &self.register, moment);

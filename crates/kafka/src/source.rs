@@ -16,7 +16,7 @@ use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::PartitionLog;
@@ -329,7 +329,7 @@ impl<A: Assigner> Source<A> {
                 .consumer
                 .split_partition_queue(&topic, partition)
                 .ok_or_else(|| anyhow!("{topic}[{partition}] has no queue"))?;
-            let thread = spawn(&topic, partition, queue, worker, end)?;
+            let thread = spawn(&topic, partition, (self.consumer.clone(), queue), worker, end)?;
             self.threads.insert((topic, partition), thread);
         }
         Ok(())
@@ -439,7 +439,7 @@ fn is_fatal(error: &KafkaError) -> bool {
 fn spawn<W: Worker>(
     topic: &str,
     partition: i32,
-    queue: PartitionQueue<Group>,
+    (consumer, queue): (Arc<BaseConsumer<Group>>, PartitionQueue<Group>),
     worker: W,
     end: i64,
 ) -> Result<Thread> {
@@ -449,7 +449,7 @@ fn spawn<W: Worker>(
     let shared = (stop.clone(), end.clone(), safe.clone());
     let handle = std::thread::Builder::new()
         .name(format!("{topic}[{partition}]"))
-        .spawn(move || own(queue, worker, &shared.0, &shared.1, &shared.2))
+        .spawn(move || own(&consumer, queue, worker, &shared.0, &shared.1, &shared.2))
         .context("cannot start a thread for a partition")?;
     Ok(Thread {
         handle,
@@ -464,16 +464,40 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Records between two ticks while there is no pause.
 const TICK_RECORDS: usize = 500;
 
+/// Whether a message is the next of its partition. One that was read before is not; nor is the first one where records
+/// before it came while the queue was not split off yet: the partition is read again from where its state stands.
+/// What then still lies between is no record (compaction, transaction markers).
+fn is_next(
+    consumer: &BaseConsumer<Group>,
+    message: &BorrowedMessage<'_>,
+    position: i64,
+    is_begun: &mut bool,
+) -> bool {
+    if *is_begun || message.offset() <= position {
+        *is_begun |= message.offset() == position;
+        return message.offset() >= position;
+    }
+    let back = Offset::Offset(position);
+    match consumer.seek(message.topic(), message.partition(), back, BROKER_TIMEOUT) {
+        Ok(()) => *is_begun = true,
+        // It is tried again with the next message.
+        Err(error) => tracing::debug!("Kafka: cannot go back to {position}: {error}"),
+    }
+    false
+}
+
 fn own<W: Worker>(
+    consumer: &BaseConsumer<Group>,
     queue: PartitionQueue<Group>,
     mut worker: W,
     stop: &AtomicBool,
     end: &AtomicI64,
     safe: &AtomicI64,
 ) -> Result<i64> {
-    let mut since_tick = 0;
+    let (mut since_tick, mut is_begun) = (0, false);
     while !stop.load(Ordering::Relaxed) {
         let took = match queue.poll(Duration::from_millis(20)) {
+            Some(Ok(message)) if !is_next(consumer, &message, worker.position(), &mut is_begun) => true,
             Some(Ok(message)) => {
                 end.fetch_max(message.offset() + 1, Ordering::Relaxed);
                 while !with_record(&message, |record| worker.apply(record))? {

@@ -90,7 +90,8 @@ impl Baseline {
 
     /// What is expected of a window that begins between two points of the series: between what is expected of
     /// the two.
-    pub fn expected_between(&mut self, at_ms: i64, step_ms: i64) -> Option<Expected> {
+    pub fn expected_at(&mut self, at_ms: i64) -> Option<Expected> {
+        let step_ms = self.history.step_ms()?;
         let before = at_ms.div_euclid(step_ms) * step_ms;
         let (_, first, second) = match self.between {
             Some(known) if known.0 == before => known,

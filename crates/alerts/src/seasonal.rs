@@ -71,7 +71,7 @@ impl Seasonal {
     /// out only where it breaches them.
     pub fn probe(&mut self, point: Point) -> Judgement {
         let step = self.baseline.history.step_ms();
-        let mut expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        let mut expected = self.baseline.expected_at(point.at_ms);
         if let (Some(near), Some(step)) = (&self.near, step)
             && !self.is_firing
         {
@@ -341,15 +341,13 @@ impl Rate {
 
     /// Judges a point that is not learned from.
     pub fn probe(&mut self, point: Point) -> Judgement {
-        let step = self.baseline.history.step_ms();
-        let expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        let expected = self.baseline.expected_at(point.at_ms);
         self.against(point.value, expected)
     }
 
     /// What was looked at in a span that no other look was at.
     pub fn note_live(&mut self, point: Point) {
-        let step = self.baseline.history.step_ms();
-        let expected = step.and_then(|step| self.baseline.expected_between(point.at_ms, step));
+        let expected = self.baseline.expected_at(point.at_ms);
         if let (Some(live), Some(expected)) = (&mut self.live, expected)
             && !self.is_firing
             && let Some(compared) = Compared::new(point.value, expected)

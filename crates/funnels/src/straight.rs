@@ -18,6 +18,8 @@ pub(crate) struct Ahead {
     /// on that fits the step.
     next: Vec<u32>,
     begin: usize,
+    /// How long a try may take.
+    within_ms: i64,
 }
 
 const NONE: u32 = u32::MAX;
@@ -37,11 +39,11 @@ impl Funnel {
     /// Looks ahead from all events from `begin` on; false: they must be followed one by one.
     pub(crate) fn look_ahead(&self, seen: &[Seen], begin: usize, ahead: &mut Ahead) -> bool {
         let is_apart = || seen[begin..].windows(2).all(|two| two[0].time != two[1].time);
-        if self.straight_within_ms().is_none() || !is_apart() {
+        let Some(within_ms) = self.straight_within_ms().filter(|_| is_apart()) else {
             return false;
-        }
+        };
         let steps = self.steps.len();
-        ahead.begin = begin;
+        (ahead.begin, ahead.within_ms) = (begin, within_ms);
         ahead.next.clear();
         ahead.next.resize((seen.len() - begin + 1) * steps, NONE);
         for place in (begin..seen.len()).rev() {
@@ -56,8 +58,7 @@ impl Funnel {
 
     /// What the try that an event begins reaches.
     pub(crate) fn follow_straight(&self, seen: &[Seen], start: usize, ahead: &Ahead) -> Reached {
-        let within = self.straight_within_ms().unwrap_or_default();
-        let (end, steps) = (seen[start].time.saturating_add(within), self.steps.len());
+        let (end, steps) = (seen[start].time.saturating_add(ahead.within_ms), self.steps.len());
         let mut by: SmallVec<_> = smallvec::smallvec![None; steps];
         by[0] = Some(start);
         let mut place = start;

@@ -382,6 +382,8 @@ impl Desk {
                 alert.slice,
                 alert.state.name()
             );
+            // Whoever is told finds the same in the metrics.
+            self.show();
             self.deliveries.start(&alert, &self.settings.channels);
         }
         Ok(())

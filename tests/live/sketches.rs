@@ -4,7 +4,7 @@ use cambium_clickhouse::migrate;
 
 use super::{client, engine, number};
 
-/// Members go in as the writer sends them; the views merge what the engine made of them.
+/// Users go in as the writer sends them; the views merge what the engine made of them.
 #[tokio::test]
 async fn unique_users_are_within_a_hundredth() {
     let directory = tempfile::tempdir().unwrap();
@@ -19,9 +19,9 @@ async fn unique_users_are_within_a_hundredth() {
         // In twenty inserts, as flushes come; numbers of users are SipHash, as the engine's are.
         for part in 0..20 {
             let insert = format!(
-                "INSERT INTO unique_members (definition, app, grain, bucket, day, user) \
+                "INSERT INTO unique_arrivals (definition, app, grain, bucket, day, users) \
                  SELECT 1, 'a', 'day', toDateTime('2026-01-0{0} 00:00:00', 'UTC'), toDate('2026-01-0{0}'), \
-                 sipHash64(toString(number)) FROM numbers({1}, {2})",
+                 groupArray(sipHash64(toString(number))) FROM numbers({1}, {2})",
                 place + 1,
                 part * users / 20,
                 users / 20

@@ -12,9 +12,9 @@ use crate::live::{client, engine};
 
 const HISTORIES: u64 = 200;
 const SETS: [(&str, &str); 3] = [
-    ("count_members", "count_sets"),
-    ("unique_members", "unique_sets"),
-    ("funnel_members", "funnel_sets"),
+    ("count_arrivals", "count_sets"),
+    ("unique_arrivals", "unique_sets"),
+    ("funnel_arrivals", "funnel_sets"),
 ];
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn compare(models: &[Model], client: &Client) {
             .flat_map(|model| model.rows(name))
             .map(row_text)
             .collect();
-        if let Some((_, sets)) = SETS.iter().find(|(members, _)| members == name) {
+        if let Some((_, sets)) = SETS.iter().find(|(arrivals, _)| arrivals == name) {
             compare_sets(&expected, sets, client).await;
             continue;
         }

@@ -91,9 +91,19 @@ impl Model {
             .unwrap_or_else(|| panic!("no table {table}"))
             .clone()
         {
-            Keeping::Union => {
-                self.unions.entry(table.to_owned()).or_default().insert(row);
-            }
+            // A row of a set's new users stands for one of each.
+            Keeping::Union => match row.get("users") {
+                Some(Value::List(users)) => {
+                    for user in users {
+                        let mut row = row.clone();
+                        row.insert("users", Value::Number(*user));
+                        self.unions.entry(table.to_owned()).or_default().insert(row);
+                    }
+                }
+                _ => {
+                    self.unions.entry(table.to_owned()).or_default().insert(row);
+                }
+            },
             Keeping::Newest { key, versioned } => {
                 let key = key.iter().map(|column| row[column.as_str()].clone()).collect();
                 let version = if versioned { number(&row, "version") } else { 0 };

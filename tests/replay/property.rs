@@ -266,12 +266,12 @@ fn check_counts(truth: &Truth, model: &Model) {
     for row in model.rows("count_rows") {
         found.entry(key(row)).or_default().0 += number(row, "events") as u64;
     }
-    for row in model.rows("count_members") {
+    for row in model.rows("count_arrivals") {
         found
             .entry(key(row))
             .or_default()
             .1
-            .insert(number(row, "user") as u64);
+            .insert(number(row, "users") as u64);
     }
     assert_eq!(found, truth.event_counts());
 }
@@ -281,7 +281,7 @@ fn check_uniques(truth: &Truth, model: &Model) {
     type Key = (String, String, String, i64, String);
     let names = names(model);
     let mut found: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
-    for row in model.rows("unique_members") {
+    for row in model.rows("unique_arrivals") {
         let grain = text(row, "grain");
         let bucket = match grain.as_str() {
             "day" => number(row, "day") as i64,
@@ -302,7 +302,7 @@ fn check_uniques(truth: &Truth, model: &Model) {
             bucket,
             slice.join(","),
         );
-        found.entry(key).or_default().insert(number(row, "user") as u64);
+        found.entry(key).or_default().insert(number(row, "users") as u64);
     }
     let mut expected: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
     for event in &truth.events {
@@ -449,7 +449,7 @@ fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
         }
         let mut found = Reached::new();
         for row in model
-            .rows("funnel_members")
+            .rows("funnel_arrivals")
             .into_iter()
             .filter(|row| names[&number(row, "definition")] == name)
         {
@@ -458,7 +458,7 @@ fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
                 Some(text(row, "platform")),
                 number(row, "step") as usize,
             );
-            found.entry(key).or_default().insert(number(row, "user") as u64);
+            found.entry(key).or_default().insert(number(row, "users") as u64);
         }
         for row in model
             .rows("funnel_rows")

@@ -29,16 +29,16 @@ static FILES: [(&str, &str); 45] = [
     file!("019_alert_sample_rows.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),
-    file!("022_count_members.sql"),
-    file!("023_count_members_to_sets.sql"),
+    file!("022_count_arrivals.sql"),
+    file!("023_count_arrivals_to_sets.sql"),
     file!("024_unique_sets.sql"),
-    file!("025_unique_members.sql"),
-    file!("026_unique_members_to_sets.sql"),
+    file!("025_unique_arrivals.sql"),
+    file!("026_unique_arrivals_to_sets.sql"),
     file!("027_rolling_rows.sql"),
     file!("028_session_rows.sql"),
     file!("031_funnel_sets.sql"),
-    file!("032_funnel_members.sql"),
-    file!("033_funnel_members_to_sets.sql"),
+    file!("032_funnel_arrivals.sql"),
+    file!("033_funnel_arrivals_to_sets.sql"),
     file!("034_funnel_rows.sql"),
     file!("035_funnel_time_rows.sql"),
     file!("100_shown.sql"),
@@ -70,13 +70,13 @@ static SHARDED: [(&str, &str); 12] = [
     ("event_rows", "cityHash64(topic, partition, offset)"),
     ("count_rows", "cityHash64(definition, app, event, bucket)"),
     ("count_sets", "cityHash64(definition, app, event, bucket)"),
-    ("count_members", "cityHash64(definition, app, event, bucket)"),
+    ("count_arrivals", "cityHash64(definition, app, event, bucket)"),
     ("unique_sets", "cityHash64(definition, app, bucket)"),
-    ("unique_members", "cityHash64(definition, app, bucket)"),
+    ("unique_arrivals", "cityHash64(definition, app, bucket)"),
     ("rolling_rows", "cityHash64(definition, app, dimension, value)"),
     ("session_rows", "cityHash64(user)"),
     ("funnel_sets", "cityHash64(definition, app, bucket)"),
-    ("funnel_members", "cityHash64(definition, app, bucket)"),
+    ("funnel_arrivals", "cityHash64(definition, app, bucket)"),
     ("funnel_rows", "cityHash64(user)"),
     ("funnel_time_rows", "cityHash64(definition, app, day)"),
 ];
@@ -124,7 +124,7 @@ fn for_cluster(statement: &str, cluster: &str) -> Vec<String> {
     if let Some((create, to)) = first.split_once(" TO ") {
         // What arrives on a shard stays there.
         let to = to.replace(" AS", "_local AS");
-        let rest = rest.replace("_members\n", "_members_local\n");
+        let rest = rest.replace("_arrivals", "_arrivals_local");
         return vec![format!("{create}{on} TO {to}\n{rest}")];
     }
     let first = match first.strip_suffix(" AS") {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(views.len(), 3);
         for (name, view) in views {
             assert!(
-                view.contains("_sets_local AS") && view.contains("_members_local\n"),
+                view.contains("_sets_local AS") && view.ends_with("_arrivals_local"),
                 "{name}: {view}"
             );
         }

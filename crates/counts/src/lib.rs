@@ -2,16 +2,16 @@
 //!
 //! A count is an aggregate: the whole value of its minute, written anew as it grows. The users are
 //! members of a set; who was entered is remembered in the user's own state, a few events back, so
-//! that a busy user is not written again with every event.
+//! that a busy user is not entered again with every event.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeMap;
 
 use cambium_engine::{
     By, Compiler, Context, DefinitionError, Input, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
-    room_for_one,
 };
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 /// `[counts]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,8 +54,8 @@ pub static COUNTS: Table = Table {
     ],
 };
 
-pub static MEMBERS: Table = Table {
-    name: "count_members",
+pub static ARRIVALS: Table = Table {
+    name: "count_arrivals",
     columns: &[
         ("definition", "UInt64"),
         ("app", "LowCardinality(String)"),
@@ -68,29 +68,51 @@ pub static MEMBERS: Table = Table {
         ("campaign", "LowCardinality(String)"),
         ("country", "LowCardinality(String)"),
         ("properties", "Map(LowCardinality(String), String)"),
-        ("user", "UInt64"),
+        ("users", "Array(UInt64)"),
     ],
 };
 
-/// How many (event, minute, slice) a user is remembered to be in.
+/// How many counts a user is remembered to be in.
 const REMEMBERED: usize = 4;
 
-/// Where the user was entered last, newest first.
+/// The counts that the user was entered in last, newest first: the minute since 1970, and the place in it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Entered(Vec<(i64, u32, Slice)>);
+pub struct Entered(SmallVec<[(u32, u32); REMEMBERED]>);
+
+impl Entered {
+    /// Whether the user was not remembered to be in there.
+    fn enter(&mut self, count: (u32, u32)) -> bool {
+        if self.0.contains(&count) {
+            return false;
+        }
+        self.0.truncate(REMEMBERED - 1);
+        self.0.insert(0, count);
+        true
+    }
+}
 
 /// The counts of the minutes that events may still come for.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
-    minutes: BTreeMap<i64, Map<(u32, Slice), Count>>,
-    /// What changed since the last flush.
+    minutes: BTreeMap<u32, Minute>,
+    /// What changed since the last flush: minutes, and places in them.
     #[serde(skip)]
-    changed: Vec<(i64, u32, Slice)>,
+    changed: Vec<(u32, u32)>,
+}
+
+/// What happened in a minute, in the order in which it happened first.
+#[derive(Default, Serialize, Deserialize)]
+struct Minute {
+    places: Map<(u32, Slice), u32>,
+    counts: Vec<Count>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 struct Count {
     events: u64,
+    /// Who is to be entered with the next flush.
+    #[serde(skip)]
+    arrivals: Vec<u64>,
     #[serde(skip)]
     is_changed: bool,
 }
@@ -126,40 +148,46 @@ impl Processor for EventCounts {
         input: &Input<'_>,
         context: &mut Context<'_>,
     ) {
-        let minute = self.zone.minute(input.time);
-        let slice = self.by.slice(input, context.names);
-        let key = (minute, input.name, slice);
-        if !entered.0.contains(&key) {
-            self.put_member(&key, input.user, context);
-            room_for_one(&mut entered.0);
-            entered.0.insert(0, key.clone());
-            entered.0.truncate(REMEMBERED);
-        }
-        let of_minute = counts.minutes.entry(minute).or_default();
-        let count = of_minute.entry((input.name, key.2.clone())).or_default();
+        let number = minute_number(input.time);
+        let minute = counts.minutes.entry(number).or_default();
+        let key = (input.name, self.by.slice(input, context.names));
+        let place = match minute.places.get(&key) {
+            Some(place) => *place,
+            None => minute.add(key),
+        };
+        let count = &mut minute.counts[place as usize];
         count.events += 1;
+        if entered.enter((number, place)) {
+            count.arrivals.push(input.user);
+            context.rows.wait_for_users(1);
+        }
         if !std::mem::replace(&mut count.is_changed, true) {
-            counts.changed.push(key);
+            counts.changed.push((number, place));
         }
     }
 
     fn flush(&self, counts: &mut Counts, context: &mut Context<'_>) {
-        let mut changed = std::mem::take(&mut counts.changed);
-        changed.sort_unstable();
-        for key in changed.drain(..) {
-            self.put_count(counts, &key, context);
+        let changed = std::mem::take(&mut counts.changed);
+        let mut minutes: Vec<u32> = changed.iter().map(|(number, _)| *number).collect();
+        minutes.sort_unstable();
+        minutes.dedup();
+        for number in minutes {
+            if let Some(minute) = counts.minutes.get_mut(&number) {
+                self.put_minute(i64::from(number) * MINUTE_MS, minute, context);
+            }
         }
         // The room is used again.
         counts.changed = changed;
+        counts.changed.clear();
     }
 
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
         let cutoff = context.cutoff();
-        let is_over = |minute: i64| minute + MINUTE_MS <= cutoff;
+        let is_over = |number: u32| (i64::from(number) + 1) * MINUTE_MS <= cutoff;
         if !counts
             .minutes
             .first_key_value()
-            .is_some_and(|(minute, _)| is_over(*minute))
+            .is_some_and(|(number, _)| is_over(*number))
         {
             return;
         }
@@ -173,28 +201,46 @@ impl Processor for EventCounts {
     }
 }
 
-impl EventCounts {
-    fn put_count(
-        &self,
-        counts: &mut Counts,
-        (minute, event, slice): &(i64, u32, Slice),
-        context: &mut Context<'_>,
-    ) {
-        let of_minute = counts.minutes.get_mut(minute);
-        let Some(count) = of_minute.and_then(|all| all.get_mut(&(*event, slice.clone()))) else {
-            return;
-        };
-        count.is_changed = false;
-        let (row, names) = context.versioned(&COUNTS, false);
-        let row = row.text(names.text(Kind::Event, *event));
-        let row = row.datetime(*minute).date(self.zone.day(*minute).number);
-        self.by.write(slice, names, row).u64(count.events);
+impl Minute {
+    fn add(&mut self, key: (u32, Slice)) -> u32 {
+        let place = self.counts.len() as u32;
+        self.counts.push(Count::default());
+        self.places.insert(key, place);
+        place
     }
+}
 
-    fn put_member(&self, (minute, event, slice): &(i64, u32, Slice), user: u64, context: &mut Context<'_>) {
-        let (row, names) = context.member(&MEMBERS);
-        let row = row.text(names.text(Kind::Event, *event));
-        let row = row.datetime(*minute).date(self.zone.day(*minute).number);
-        self.by.write(slice, names, row).u64(user);
+/// The minutes since 1970; an event's time lies between 1970 and 2100.
+fn minute_number(time: i64) -> u32 {
+    (time / MINUTE_MS) as u32
+}
+
+impl EventCounts {
+    /// Leaves the rows of what changed in a minute.
+    fn put_minute(&self, start: i64, minute: &mut Minute, context: &mut Context<'_>) {
+        let day = self.zone.day(start).number;
+        for ((event, slice), place) in minute.places.sorted() {
+            let count = &mut minute.counts[*place as usize];
+            if !std::mem::take(&mut count.is_changed) {
+                continue;
+            }
+            let (row, names) = context.versioned(&COUNTS, false);
+            let row = row
+                .text(names.text(Kind::Event, *event))
+                .datetime(start)
+                .date(day);
+            self.by.write(slice, names, row).u64(count.events);
+            if count.arrivals.is_empty() {
+                continue;
+            }
+            let (row, names) = context.arrivals(&ARRIVALS);
+            let row = row
+                .text(names.text(Kind::Event, *event))
+                .datetime(start)
+                .date(day);
+            self.by.write(slice, names, row).users(&count.arrivals);
+            context.rows.leave_users(count.arrivals.len());
+            count.arrivals.clear();
+        }
     }
 }

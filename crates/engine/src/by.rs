@@ -1,5 +1,7 @@
 //! Slices: one combination of the values that a definition's `by` names.
 
+use std::hash::{Hash, Hasher};
+
 use cambium_event::{DIMENSIONS, Field};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -12,8 +14,28 @@ use crate::{DefinitionError, Kind, Names, Row};
 const MAX_PROPERTIES: usize = 4;
 
 /// The numbers of a slice's values, in the order of `by`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Slice(pub SmallVec<[u32; 4]>);
+
+impl Clone for Slice {
+    fn clone(&self) -> Self {
+        // Copied, and not item by item.
+        Slice(SmallVec::from_slice(&self.0))
+    }
+}
+
+impl Hash for Slice {
+    /// Two values at a time; slices that are compared are of one `by`, and as long as each other.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut pairs = self.0.chunks_exact(2);
+        for pair in &mut pairs {
+            state.write_u64(u64::from(pair[0]) << 32 | u64::from(pair[1]));
+        }
+        if let [last] = pairs.remainder() {
+            state.write_u32(*last);
+        }
+    }
+}
 
 /// A compiled `by`.
 #[derive(Clone, Debug, Default)]

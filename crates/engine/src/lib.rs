@@ -6,7 +6,9 @@
 //! version, or members of sets. No I/O, no clock, no random numbers: clippy enforces it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod arrivals;
 mod by;
+mod by_name;
 mod definition;
 mod filter;
 mod identity;
@@ -24,7 +26,9 @@ mod snapshot;
 mod time;
 mod users;
 
+pub use arrivals::Arrivals;
 pub use by::{By, Slice};
+pub use by_name::ByName;
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError, quoted};
 pub use identity::{HashKey, Mark, of_version, origin_hash, version};

@@ -43,6 +43,11 @@ struct Dictionary {
     texts: Vec<Box<str>>,
 }
 
+/// Whether a number stands for one text.
+pub(crate) fn is_one_name(id: u32) -> bool {
+    id != OTHER_ID
+}
+
 /// All names of a partition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Names {

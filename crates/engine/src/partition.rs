@@ -6,10 +6,11 @@ mod tables;
 
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use tables::{REJECTED, TABLES};
 
-use crate::identity::{hash, of_version, version};
+use crate::identity::{of_version, version};
 use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
 use crate::time::MINUTE_MS;
@@ -325,49 +326,75 @@ impl<L: List> Partition<L> {
     }
 
     fn judge(&mut self, event: &Event<'_>, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
-        let time = self.setup.time(event.app);
-        let event = &match record.timestamp {
-            Some(sent) if event.time > sent.saturating_add(time.skew_ms) && sent >= 0 => {
+        let known_app = self.known_app(event.app);
+        let rules = match known_app {
+            Some(app) => self.apps[app].time,
+            None => self.setup.time(event.app),
+        };
+        let taken_back;
+        let event = match record.timestamp {
+            Some(sent) if event.time > sent.saturating_add(rules.skew_ms) && sent >= 0 => {
                 self.account.ahead += 1;
-                Event {
+                taken_back = Event {
                     time: sent,
                     ..event.clone()
-                }
+                };
+                &taken_back
             }
-            _ => event.clone(),
+            _ => event,
         };
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
         let cutoff = self
             .watermark
-            .map_or(i64::MIN, |watermark| watermark - time.lateness_ms);
+            .map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
         if event.time < cutoff {
             return Ok(Outcome::Late);
         }
-        let app = self.app(event.app)?;
+        let app = match known_app {
+            Some(app) => app,
+            None => self.app(event.app)?,
+        };
         let user = self.key.user(event.user());
-        let message = (!event.message_id.is_empty()).then(|| hash(&[event.message_id.as_bytes()]));
-        let known = self.apps[app].users.wake(user)?;
-        if message.is_some_and(|message| known.recent.contains(message, cutoff)) {
-            self.move_watermark(record.offset, event.time)?;
-            return Ok(Outcome::Duplicate);
+        let message = message_hash(event.message_id);
+        if self.enters_minute(event.time) {
+            // What is forgotten now may be what tells that the event is known.
+            let known = self.apps[app].users.visit(user)?.user;
+            let is_known = message.is_some_and(|message| known.recent.contains(message, cutoff));
+            self.enter_minute(record.offset, event.time)?;
+            if is_known {
+                return Ok(Outcome::Duplicate);
+            }
+        } else if self.watermark.is_none_or(|watermark| event.time > watermark) {
+            self.position = record.offset;
+            self.watermark = Some(event.time);
         }
-        self.move_watermark(record.offset, event.time)?;
-        self.accept(app, user, message, event, record.offset)?;
-        Ok(Outcome::Accepted)
+        self.accept(app, (user, message, cutoff), event, record.offset)
     }
 
+    /// Counts an event, unless one with its message id was accepted that is not older than `cutoff`.
     fn accept(
         &mut self,
         app: usize,
-        user: u64,
-        message: Option<u64>,
+        (user, message, cutoff): (u64, Option<u64>, i64),
         event: &Event<'_>,
         offset: i64,
-    ) -> Result<(), SnapshotError> {
+    ) -> Result<Outcome, SnapshotError> {
         let version = self.version();
         let watermark = self.watermark.unwrap_or(event.time);
+        let number = app as u32;
+        let app = &mut self.apps[app];
+        let visit = app.users.visit(user)?;
+        let known = &mut *visit.user;
+        if let Some(message) = message {
+            if known.recent.contains(message, cutoff) {
+                return Ok(Outcome::Duplicate);
+            }
+            known
+                .recent
+                .insert(message, event.time, watermark - app.time.lateness_ms);
+        }
         let beside = self.setup.beside;
         if beside.events {
             let rows = &mut self.rows;
@@ -384,15 +411,7 @@ impl<L: List> Partition<L> {
                     .intern(Kind::Dimension(place), Some(event.dimensions[place]))
             }),
         };
-        let number = app as u32;
-        let app = &mut self.apps[app];
-        let known = app.users.wake(user)?;
         let unseen_since = (known.last_seen != i64::MIN).then_some(known.last_seen);
-        if let Some(message) = message {
-            known
-                .recent
-                .insert(message, event.time, watermark - app.time.lateness_ms);
-        }
         known.last_seen = known.last_seen.max(event.time);
         if !std::mem::replace(&mut known.touched.since_flush, true) {
             self.touched.push((number, user));
@@ -412,8 +431,16 @@ impl<L: List> Partition<L> {
             L::remember(&mut known.parts);
         }
         L::apply(&mut app.instances, &mut known.parts, &input, &mut context);
-        app.users.queue_for_cooling(user, watermark);
-        Ok(())
+        visit.queue_for_cooling(watermark);
+        Ok(Outcome::Accepted)
+    }
+
+    /// The index of an app that is set up already. Most topics are of one app.
+    fn known_app(&self, name: &str) -> Option<usize> {
+        match self.apps.first() {
+            Some(first) if *first.name == *name => Some(0),
+            _ => self.app_index.get(name).copied(),
+        }
     }
 
     /// The app's index; an app never seen before is set up. Beyond the limit of names all are one.
@@ -446,17 +473,21 @@ impl<L: List> Partition<L> {
         tables::put_rejected(&mut self.rows, &self.topic, version, record, rejection, kept);
     }
 
-    fn move_watermark(&mut self, offset: i64, time: i64) -> Result<(), SnapshotError> {
-        let before = self.watermark;
-        if before.is_some_and(|watermark| time <= watermark) {
-            return Ok(());
-        }
+    /// Whether an event of this time brings the watermark into another minute.
+    fn enters_minute(&self, time: i64) -> bool {
         let minute = |time: i64| time.div_euclid(MINUTE_MS);
-        self.position = offset;
-        self.watermark = Some(time);
-        if before.is_some_and(|watermark| minute(time) > minute(watermark)) {
-            self.advance(before.unwrap_or(time))?;
-        }
-        Ok(())
+        self.watermark
+            .is_some_and(|watermark| minute(time) > minute(watermark))
     }
+
+    fn enter_minute(&mut self, offset: i64, time: i64) -> Result<(), SnapshotError> {
+        let before = self.watermark.replace(time);
+        self.position = offset;
+        self.advance(before.unwrap_or(time))
+    }
+}
+
+/// The number of a message id; none where there is none.
+fn message_hash(id: &str) -> Option<u64> {
+    (!id.is_empty()).then(|| xxh3_64(id.as_bytes()))
 }

@@ -147,8 +147,8 @@ impl<'p> Context<'p> {
         (row.u64(self.version).bool(deleted), self.names)
     }
 
-    /// Begins a row of a user set (definition, app), beside the names to fill it.
-    pub fn member(&mut self, table: &'static Table) -> (Row<'_>, &Names) {
+    /// Begins a row of users who enter a set (definition, app), beside the names to fill it.
+    pub fn arrivals(&mut self, table: &'static Table) -> (Row<'_>, &Names) {
         (
             self.rows.row(table).u64(self.definition).text(self.app),
             self.names,
@@ -315,8 +315,17 @@ impl Matcher {
         Ok(Matcher { names, filter })
     }
 
+    /// Whether an event of this name may fit.
+    pub fn names(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|one| one == name)
+    }
+
+    /// Whether an event fits, if its name does.
+    pub fn fits_but_for_its_name(&self, event: &Event<'_>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.fits(event))
+    }
+
     pub fn fits(&self, event: &Event<'_>) -> bool {
-        (self.names.is_empty() || self.names.iter().any(|name| name == event.event))
-            && self.filter.as_ref().is_none_or(|filter| filter.fits(event))
+        self.names(event.event) && self.fits_but_for_its_name(event)
     }
 }

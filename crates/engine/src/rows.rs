@@ -38,6 +38,8 @@ pub struct TableRows {
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
     pub tables: Vec<TableRows>,
+    /// What waits elsewhere to become rows at the next flush.
+    waiting_bytes: usize,
 }
 
 impl Rows {
@@ -49,8 +51,19 @@ impl Rows {
         self.tables.iter().map(|table| table.rows).sum()
     }
 
+    /// With what waits to become rows.
     pub fn bytes(&self) -> usize {
-        self.tables.iter().map(|table| table.bytes.len()).sum()
+        self.waiting_bytes + self.tables.iter().map(|table| table.bytes.len()).sum::<usize>()
+    }
+
+    /// So many users wait to be entered into sets with the next flush.
+    pub fn wait_for_users(&mut self, users: usize) {
+        self.waiting_bytes += users * size_of::<u64>();
+    }
+
+    /// So many of them stand in rows now.
+    pub fn leave_users(&mut self, users: usize) {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(users * size_of::<u64>());
     }
 
     /// Begins a row; its columns follow in the table's order.
@@ -154,6 +167,12 @@ impl Row<'_> {
             None => self.bool(true),
             Some(value) => put(self.bool(false), value),
         }
+    }
+    /// An array of UInt64.
+    pub fn users(self, users: &[u64]) -> Self {
+        let row = self.length(users.len());
+        row.bytes.extend(users.iter().flat_map(|user| user.to_le_bytes()));
+        row
     }
     /// The length in front of an array's or map's items.
     pub fn length(self, length: usize) -> Self {

@@ -140,11 +140,35 @@ pub(crate) enum Slot<P> {
     Cold(Box<[u8]>),
 }
 
+/// Who was touched in which hour of the watermark.
+type Queue = VecDeque<(i64, Vec<u64>)>;
+
 /// The users of one app.
 pub(crate) struct Users<P> {
     slots: Map<u64, Slot<P>>,
-    /// Who was touched in which hour of the watermark.
-    queue: VecDeque<(i64, Vec<u64>)>,
+    queue: Queue,
+}
+
+/// A user who is awake, found by one look-up.
+pub(crate) struct Visit<'u, P> {
+    id: u64,
+    pub user: &'u mut User<P>,
+    queue: &'u mut Queue,
+}
+
+impl<P> Visit<'_, P> {
+    pub fn queue_for_cooling(self, watermark: i64) {
+        let hour = watermark.div_euclid(HOUR_MS);
+        let queued_hour = &mut self.user.touched.queued_hour;
+        if *queued_hour == hour && !self.queue.is_empty() {
+            return;
+        }
+        *queued_hour = hour;
+        match self.queue.back_mut() {
+            Some((last, ids)) if *last == hour => ids.push(self.id),
+            _ => self.queue.push_back((hour, vec![self.id])),
+        }
+    }
 }
 
 impl<P> Default for Users<P> {
@@ -161,14 +185,18 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         self.slots.len()
     }
 
-    /// The user's state, woken or new.
-    pub fn wake(&mut self, id: u64) -> Result<&mut User<P>, SnapshotError> {
+    /// A user, woken or new.
+    pub fn visit(&mut self, id: u64) -> Result<Visit<'_, P>, SnapshotError> {
         let slot = self.slots.entry(id).or_insert_with(|| Slot::Hot(Box::default()));
         if let Slot::Cold(bytes) = slot {
             *slot = Slot::Hot(Box::new(decode(bytes)?));
         }
         match slot {
-            Slot::Hot(user) => Ok(user),
+            Slot::Hot(user) => Ok(Visit {
+                id,
+                user,
+                queue: &mut self.queue,
+            }),
             Slot::Cold(_) => Err(SnapshotError::User),
         }
     }
@@ -178,21 +206,6 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         match self.slots.get_mut(&id) {
             Some(Slot::Hot(user)) => Some(user),
             _ => None,
-        }
-    }
-
-    pub fn queue_for_cooling(&mut self, id: u64, watermark: i64) {
-        let hour = watermark.div_euclid(HOUR_MS);
-        let Some(Slot::Hot(user)) = self.slots.get_mut(&id) else {
-            return;
-        };
-        if user.touched.queued_hour == hour && !self.queue.is_empty() {
-            return;
-        }
-        user.touched.queued_hour = hour;
-        match self.queue.back_mut() {
-            Some((last, ids)) if *last == hour => ids.push(id),
-            _ => self.queue.push_back((hour, vec![id])),
         }
     }
 
@@ -219,7 +232,7 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         let Slot::Hot(user) = slot else { return Ok(()) };
         if user.touched.since_flush {
             user.touched.queued_hour = i64::MIN;
-            self.queue_for_cooling(id, watermark);
+            self.visit(id)?.queue_for_cooling(watermark);
         } else if user.last_seen < cutoff {
             user.recent.forget_before(cutoff);
             *slot = Slot::Cold(encode(user)?.into_boxed_slice());

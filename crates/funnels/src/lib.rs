@@ -16,12 +16,14 @@ mod times;
 
 use cambium_engine::sessionise::{Piece, Sessioniser};
 use cambium_engine::{
-    By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone, room_for_one,
+    Arrivals, By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone, room_for_one,
 };
 use serde::{Deserialize, Serialize};
 
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
-pub use results::{MEMBERS, RESULTS};
+use results::Set;
+pub use results::{ARRIVALS, RESULTS};
+use straight::Ahead;
 pub use times::TIMES;
 use times::{Bins, Times};
 
@@ -58,6 +60,16 @@ pub struct Tries {
     changed: Option<(i64, i64)>,
 }
 
+/// What is kept of all users of a partition.
+#[derive(Default, Serialize, Deserialize)]
+pub struct State {
+    times: Times,
+    #[serde(skip)]
+    arrivals: Arrivals<Set>,
+    #[serde(skip)]
+    ahead: Ahead,
+}
+
 pub struct Funnel {
     steps: Vec<StepMatcher>,
     excludes: Vec<(Exclude, Matcher)>,
@@ -88,7 +100,7 @@ impl Processor for Funnel {
     const SEMANTICS: u32 = 1;
     type Definition = Definition;
     type User = Tries;
-    type State = Times;
+    type State = State;
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         definition.compile(compiler)
@@ -98,7 +110,7 @@ impl Processor for Funnel {
         definition.within == Within::Session
     }
 
-    fn apply(&self, _: &mut Times, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
+    fn apply(&self, _: &mut State, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
         let session = self.sessionise(tries, input, context);
         let Some(seen) = self.see(tries, input, session, context) else {
             return;
@@ -108,20 +120,22 @@ impl Processor for Funnel {
         tries.seen.insert(at, seen);
     }
 
-    fn settle(&self, times: &mut Times, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
-        self.follow_changed(times, user, tries, context);
+    fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
+        self.follow_changed(state, user, tries, context);
         self.forget(tries, context);
     }
 
-    fn flush(&self, times: &mut Times, context: &mut Context<'_>) {
-        times.flush(context);
+    fn flush(&self, state: &mut State, context: &mut Context<'_>) {
+        self.put_arrivals(&mut state.arrivals, context);
+        state.times.flush(context);
     }
 
-    fn settles_before(&self, times: &Times, context: &Context<'_>) -> bool {
-        times.has_settled_before(self.settled_day(context))
+    fn settles_before(&self, state: &State, context: &Context<'_>) -> bool {
+        state.times.has_settled_before(self.settled_day(context))
     }
 
-    fn advance(&self, times: &mut Times, context: &mut Context<'_>) {
+    fn advance(&self, state: &mut State, context: &mut Context<'_>) {
+        let times = &mut state.times;
         let day = self.settled_day(context);
         if times.has_settled_before(day) {
             times.flush(context);

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use cambium_engine::{Context, Slice, Table, room_for_one};
+use cambium_engine::{Arrivals, Context, Slice, Table, room_for_one};
 use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
 use crate::follow::{FEW_STEPS, Reached, Window, is_first};
 use crate::times::{Bins, bin};
-use crate::{ByStep, Funnel, Seen, Span, Times, Tries};
+use crate::{ByStep, Funnel, Seen, Span, State, Tries};
 
-pub static MEMBERS: Table = Table {
-    name: "funnel_members",
+pub static ARRIVALS: Table = Table {
+    name: "funnel_arrivals",
     columns: &[
         ("definition", "UInt64"),
         ("app", "LowCardinality(String)"),
@@ -25,7 +25,7 @@ pub static MEMBERS: Table = Table {
         ("country", "LowCardinality(String)"),
         ("properties", "Map(LowCardinality(String), String)"),
         ("step", "UInt8"),
-        ("user", "UInt64"),
+        ("users", "Array(UInt64)"),
     ],
 };
 
@@ -51,6 +51,9 @@ pub static RESULTS: Table = Table {
         ("steps", "UInt32"),
     ],
 };
+
+/// A set of one slice: the hour that tries began in, and the step from 1.
+pub(crate) type Set = (i64, u8, Slice);
 
 /// What the tries of an hour reached, by slice; no slice: those that belong to none. Tries come in the order of their
 /// hours, so that the one looked for is among the last.
@@ -90,7 +93,7 @@ impl Funnel {
     /// Follows the tries that may have changed, and leaves what they are now.
     pub(crate) fn follow_changed(
         &self,
-        times: &mut Times,
+        state: &mut State,
         user: u64,
         tries: &mut Tries,
         context: &mut Context<'_>,
@@ -109,7 +112,7 @@ impl Funnel {
         let mut days: SmallVec<[(i32, Option<Furthest>); 2]> = SmallVec::new();
         let begin = tries.seen.partition_point(|seen| seen.time < from);
         let end = tries.seen.partition_point(|seen| seen.time < to);
-        let mut ahead = std::mem::take(&mut times.ahead);
+        let mut ahead = std::mem::take(&mut state.ahead);
         let is_straight = self.look_ahead(&tries.seen, begin, &mut ahead);
         for start in begin..end {
             if !self.may_begin(&tries.seen[start]) {
@@ -133,11 +136,11 @@ impl Funnel {
                 keep_furthest(day, &tries.seen, &reached);
             }
         }
-        times.ahead = ahead;
-        self.put_hours(hours, user, tries, context);
+        state.ahead = ahead;
+        self.put_hours(hours, user, tries, &mut state.arrivals, context);
         for (day, furthest) in days {
             let bins = furthest.map_or_else(SmallVec::new, |furthest| bins(&furthest.times));
-            times.change(day, self.steps.len(), &mut tries.timed, bins);
+            state.times.change(day, self.steps.len(), &mut tries.timed, bins);
         }
     }
 
@@ -222,29 +225,35 @@ impl Funnel {
         *hours.steps(hour, self.slice_of(seen, start, reached).as_ref()) |= steps;
     }
 
-    fn put_hours(&self, hours: Hours, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
+    fn put_hours(
+        &self,
+        hours: Hours,
+        user: u64,
+        tries: &mut Tries,
+        arrivals: &mut Arrivals<Set>,
+        context: &mut Context<'_>,
+    ) {
         for (hour, slice, steps) in hours.sorted() {
             if self.only_adds {
-                self.put_members(hour, slice.unwrap_or_default(), steps, user, tries, context);
+                let new = self.new_steps(hour, slice.as_ref(), steps, tries);
+                for step in (0..self.steps.len()).filter(|step| new & (1 << step) != 0) {
+                    let set = (hour, step as u8 + 1, slice.clone().unwrap_or_default());
+                    arrivals.add(set, user, context.rows);
+                }
             } else {
                 self.put_result(hour, slice, steps, user, context);
             }
         }
     }
 
-    fn put_members(
-        &self,
-        hour: i64,
-        slice: Slice,
-        steps: u32,
-        user: u64,
-        tries: &mut Tries,
-        context: &mut Context<'_>,
-    ) {
+    /// The steps reached in an hour by a slice that the user was not entered in yet; they are now.
+    fn new_steps(&self, hour: i64, slice: Option<&Slice>, steps: u32, tries: &mut Tries) -> u32 {
+        let none = Slice::default();
+        let slice = slice.unwrap_or(&none);
         let known = tries
             .entered
             .iter()
-            .position(|(known, of, _)| *known == hour && *of == slice);
+            .position(|(known, of, _)| *known == hour && of == slice);
         let known = known.unwrap_or_else(|| {
             room_for_one(&mut tries.entered);
             tries.entered.push((hour, slice.clone(), 0));
@@ -252,12 +261,17 @@ impl Funnel {
         });
         let new = steps & !tries.entered[known].2;
         tries.entered[known].2 |= steps;
-        for step in (0..self.steps.len()).filter(|step| new & (1 << step) != 0) {
-            let (row, names) = context.member(&MEMBERS);
-            let day = self.zone.day(hour);
-            let row = row.datetime(hour).date(day.number).datetime(day.start);
-            self.by.write(&slice, names, row).u8(step as u8 + 1).u64(user);
-        }
+        new
+    }
+
+    /// Leaves the rows of those who entered sets.
+    pub(crate) fn put_arrivals(&self, arrivals: &mut Arrivals<Set>, context: &mut Context<'_>) {
+        arrivals.flush(context, |(hour, step, slice), users, context| {
+            let (row, names) = context.arrivals(&ARRIVALS);
+            let day = self.zone.day(*hour);
+            let row = row.datetime(*hour).date(day.number).datetime(day.start);
+            self.by.write(slice, names, row).u8(*step).users(users);
+        });
     }
 
     fn put_result(&self, hour: i64, slice: Option<Slice>, steps: u32, user: u64, context: &mut Context<'_>) {

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::follow::FEW_STEPS;
-use crate::straight::Ahead;
 
 pub static TIMES: Table = Table {
     name: "funnel_time_rows",
@@ -47,8 +46,6 @@ pub struct Times {
     /// Days in which tries were followed since the last flush, and how many steps there are.
     #[serde(skip)]
     changed: BTreeMap<i32, usize>,
-    #[serde(skip)]
-    pub(crate) ahead: Ahead,
 }
 
 impl Times {

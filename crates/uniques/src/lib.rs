@@ -13,7 +13,8 @@
 mod rolling;
 
 use cambium_engine::{
-    By, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Processor, Slice, Table, Zone,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Processor, Slice,
+    Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +33,8 @@ pub struct Definition {
     pub by: Vec<String>,
 }
 
-pub static MEMBERS: Table = Table {
-    name: "unique_members",
+pub static ARRIVALS: Table = Table {
+    name: "unique_arrivals",
     columns: &[
         ("definition", "UInt64"),
         ("app", "LowCardinality(String)"),
@@ -46,7 +47,7 @@ pub static MEMBERS: Table = Table {
         ("campaign", "LowCardinality(String)"),
         ("country", "LowCardinality(String)"),
         ("properties", "Map(LowCardinality(String), String)"),
-        ("user", "UInt64"),
+        ("users", "Array(UInt64)"),
     ],
 };
 
@@ -59,8 +60,22 @@ pub struct Entered {
     newest: Newest,
 }
 
+/// A set of one slice: its grain, by place in `GRAINS`, its bucket, and the number of its day.
+type Set = (u8, i64, i32, Slice);
+
+const GRAINS: [&str; 3] = ["minute", "hour", "day"];
+
+/// What is kept of all users of a partition.
+#[derive(Default, Serialize, Deserialize)]
+pub struct State {
+    rolling: Rolling,
+    #[serde(skip)]
+    arrivals: Arrivals<Set>,
+}
+
 pub struct Uniques {
     matcher: Matcher,
+    fitting_names: ByName<bool>,
     by: By,
     zone: Zone,
 }
@@ -70,7 +85,7 @@ impl Processor for Uniques {
     const SEMANTICS: u32 = 1;
     type Definition = Definition;
     type User = Entered;
-    type State = Rolling;
+    type State = State;
 
     fn built_in() -> &'static [&'static str] {
         &["active"]
@@ -86,60 +101,63 @@ impl Processor for Uniques {
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(Uniques {
             matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?,
+            fitting_names: ByName::default(),
             by: By::new(&definition.by, compiler)?,
             zone: compiler.zone()?,
         })
     }
 
-    fn apply(
-        &self,
-        rolling: &mut Rolling,
-        entered: &mut Entered,
-        input: &Input<'_>,
-        context: &mut Context<'_>,
-    ) {
-        if !self.matcher.fits(input.event) {
+    fn apply(&self, state: &mut State, entered: &mut Entered, input: &Input<'_>, context: &mut Context<'_>) {
+        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
+        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
             return;
         }
         let slice = self.by.slice(input, context.names);
-        self.enter(entered, &slice, input, context);
-        rolling.count(
-            &self.zone,
-            &mut entered.newest,
-            &slice,
-            input.time,
-            context.watermark,
-        );
+        self.enter(entered, &slice, &mut state.arrivals, input, context);
+        let (rolling, newest) = (&mut state.rolling, &mut entered.newest);
+        rolling.count(&self.zone, newest, &slice, input.time, context.watermark);
     }
 
-    fn flush(&self, rolling: &mut Rolling, context: &mut Context<'_>) {
-        rolling.flush(&self.zone, &self.by, context);
+    fn flush(&self, state: &mut State, context: &mut Context<'_>) {
+        state
+            .arrivals
+            .flush(context, |(grain, bucket, day, slice), users, context| {
+                let (row, names) = context.arrivals(&ARRIVALS);
+                let row = row.text(GRAINS[usize::from(*grain)]).datetime(*bucket).date(*day);
+                self.by.write(slice, names, row).users(users);
+            });
+        state.rolling.flush(&self.zone, &self.by, context);
     }
 
-    fn advance(&self, rolling: &mut Rolling, context: &mut Context<'_>) {
-        rolling.advance(&self.zone, &self.by, context);
+    fn advance(&self, state: &mut State, context: &mut Context<'_>) {
+        state.rolling.advance(&self.zone, &self.by, context);
     }
 }
 
 impl Uniques {
-    fn enter(&self, entered: &mut Entered, slice: &Slice, input: &Input<'_>, context: &mut Context<'_>) {
-        let day = self.zone.day(input.time);
-        let buckets = [
-            self.zone.minute(input.time),
-            self.zone.hour(input.time),
-            day.start,
-        ];
+    fn enter(
+        &self,
+        entered: &mut Entered,
+        slice: &Slice,
+        arrivals: &mut Arrivals<Set>,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let minute = self.zone.minute(input.time);
         let known = entered.buckets.filter(|_| entered.slice == *slice);
-        for (place, grain) in ["minute", "hour", "day"].into_iter().enumerate() {
-            if known.is_some_and(|known| known[place] == buckets[place]) {
-                continue;
+        if known.is_some_and(|known| known[0] == minute) {
+            return;
+        }
+        let day = self.zone.day(input.time);
+        let buckets = [minute, self.zone.hour(input.time), day.start];
+        for (place, bucket) in buckets.into_iter().enumerate() {
+            if known.is_none_or(|known| known[place] != bucket) {
+                let set = (place as u8, bucket, day.number, slice.clone());
+                arrivals.add(set, input.user, context.rows);
             }
-            let (row, names) = context.member(&MEMBERS);
-            let row = row.text(grain).datetime(buckets[place]).date(day.number);
-            self.by.write(slice, names, row).u64(input.user);
         }
         // An older bucket is not remembered in the place of a newer one.
-        if known.is_none_or(|known| known[0] <= buckets[0]) {
+        if known.is_none_or(|known| known[0] <= minute) {
             entered.slice = slice.clone();
             entered.buckets = Some(buckets);
         }

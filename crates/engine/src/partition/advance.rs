@@ -102,7 +102,7 @@ impl<L: List> Partition<L> {
                 continue;
             }
             for id in app.users.not_seen_since(before) {
-                let user = app.users.wake(id)?;
+                let user = app.users.visit(id)?.user;
                 let keeps = L::remember(&mut user.parts);
                 user.recent = Default::default();
                 if keeps {

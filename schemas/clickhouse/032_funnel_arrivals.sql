@@ -1,17 +1,18 @@
--- Users who did an event. Rows pass through; the view behind makes sets of them.
-CREATE TABLE IF NOT EXISTS count_members
+-- Who reached a step, newly, by set. Rows pass through; the view behind makes sets of them.
+CREATE TABLE IF NOT EXISTS funnel_arrivals
 (
     definition UInt64,
     app LowCardinality(String),
-    event LowCardinality(String),
     bucket DateTime('UTC'),
     day Date,
+    day_bucket DateTime('UTC'),
     platform LowCardinality(String),
     app_version LowCardinality(String),
     channel LowCardinality(String),
     campaign LowCardinality(String),
     country LowCardinality(String),
     properties Map(LowCardinality(String), String),
-    user UInt64
+    step UInt8,
+    users Array(UInt64)
 )
 ENGINE = Null;

@@ -1,5 +1,5 @@
--- Users who were active. Rows pass through; the view behind makes sets of them.
-CREATE TABLE IF NOT EXISTS unique_members
+-- Who was active, newly, by set. Rows pass through; the view behind makes sets of them.
+CREATE TABLE IF NOT EXISTS unique_arrivals
 (
     definition UInt64,
     app LowCardinality(String),
@@ -12,6 +12,6 @@ CREATE TABLE IF NOT EXISTS unique_members
     campaign LowCardinality(String),
     country LowCardinality(String),
     properties Map(LowCardinality(String), String),
-    user UInt64
+    users Array(UInt64)
 )
 ENGINE = Null;

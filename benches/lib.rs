@@ -1,6 +1,10 @@
 //! What the benchmarks share: the simulated shop's events, in both formats, and a configuration that
 //! counts them with every processor.
 
+pub mod load;
+pub mod machine;
+pub mod traffic;
+
 use std::sync::LazyLock;
 
 use anyhow::Result;

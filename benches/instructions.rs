@@ -12,22 +12,28 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cambium::Processors;
-use cambium_benches::{CONFIGURATION, avro, events, partition_of, to_avro};
+use cambium_benches::traffic::{Encoding, Settings, Traffic};
+use cambium_benches::{CONFIGURATION, partition_of};
 use cambium_engine::Partition;
-use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
+use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
 use clap::{Parser, ValueEnum};
 
 const SHORT: usize = 10_000;
 const LONG: usize = 40_000;
 const USERS: u32 = 4_000;
 /// Events between two flushes of a partition.
-const FLUSH: usize = 10_000;
+const FLUSH: usize = 20_000;
+/// When the last event arrives: 2026-11-01.
+const END_MS: i64 = 1_793_491_200_000;
 
 #[derive(Parser)]
 struct Cli {
     /// Runs one part over so many events, for callgrind to watch
     #[arg(long, num_args = 2, value_names = ["PART", "EVENTS"])]
     one: Vec<String>,
+    /// Users that the shop has
+    #[arg(long, default_value_t = USERS)]
+    users: u32,
     /// Where the figures are kept
     #[arg(long, default_value = "last")]
     keep: String,
@@ -54,50 +60,79 @@ impl Part {
             .map_or(String::new(), |value| value.get_name().to_owned())
     }
 
-    fn run(self, count: usize) -> Result<()> {
-        let lines = events(count, USERS);
-        let is_avro = matches!(self, Part::DecodeAvro | Part::ApplyAvro);
-        let payloads = if is_avro {
-            lines.iter().map(|line| to_avro(line)).collect::<Result<_>>()?
-        } else {
-            lines
-        };
-        let format = if is_avro { avro() } else { Format::Json };
+    fn encoding(self) -> Encoding {
+        match self {
+            Part::DecodeAvro | Part::ApplyAvro => Encoding::Avro,
+            Part::DecodeJson | Part::ApplyJson | Part::ApplyWithoutFunnel => Encoding::Json,
+        }
+    }
+
+    fn run(self, count: usize, users: u32) -> Result<()> {
+        let traffic = Traffic::new(Settings {
+            seed: 1,
+            events: count as u64,
+            users,
+            end_ms: END_MS,
+        });
+        let records = Records::of(traffic, self.encoding());
+        let format = self.encoding().format();
         match self {
             Part::DecodeJson | Part::DecodeAvro => {
-                let plan = Plan::new(&Fields::default(), &[vec!["price".to_owned()]]);
-                measured_decode(&Decoders::new(plan, format, &Schemas::new())?, &payloads);
+                let plan = Plan::new(&Fields::default(), &[]);
+                measured_decode(&Decoders::new(plan, format, &Schemas::new())?, &records);
                 Ok(())
             }
             Part::ApplyJson | Part::ApplyAvro => {
-                measured_apply(partition_of(CONFIGURATION, format)?, &payloads)
+                measured_apply(partition_of(CONFIGURATION, format)?, &records)
             }
-            Part::ApplyWithoutFunnel => measured_apply(partition_of("", format)?, &payloads),
+            Part::ApplyWithoutFunnel => measured_apply(partition_of("", format)?, &records),
         }
     }
 }
 
+/// Records one after the other in one piece, as they lie in what a broker sends.
+struct Records {
+    bytes: Vec<u8>,
+    /// Where each ends, and its Kafka timestamp.
+    ends: Vec<(usize, i64)>,
+}
+
+impl Records {
+    fn of(traffic: Traffic, encoding: Encoding) -> Records {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for behaviour in traffic {
+            encoding.write(&behaviour, &mut bytes);
+            ends.push((bytes.len(), behaviour.arrives_ms));
+        }
+        Records { bytes, ends }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut begin = 0;
+        self.ends.iter().zip(0..).map(move |((end, sent), offset)| {
+            let payload = &self.bytes[std::mem::replace(&mut begin, *end)..*end];
+            Record {
+                offset,
+                timestamp: Some(*sent),
+                payload: Some(payload),
+                ..Record::default()
+            }
+        })
+    }
+}
+
 #[inline(never)]
-fn measured_decode(decoders: &Decoders, payloads: &[Vec<u8>]) {
-    for payload in payloads {
-        let record = Record {
-            payload: Some(payload),
-            ..Record::default()
-        };
+fn measured_decode(decoders: &Decoders, records: &Records) {
+    for record in records.iter() {
         black_box(decoders.read(&record, |event| event.time + event.user().len() as i64)).ok();
     }
 }
 
 #[inline(never)]
-fn measured_apply(mut partition: Partition<Processors>, payloads: &[Vec<u8>]) -> Result<()> {
-    for (offset, payload) in payloads.iter().enumerate() {
-        let record = Record {
-            offset: offset as i64,
-            payload: Some(payload),
-            ..Record::default()
-        };
+fn measured_apply(mut partition: Partition<Processors>, records: &Records) -> Result<()> {
+    for (number, record) in records.iter().enumerate() {
         partition.apply(&record)?;
-        if offset % FLUSH == FLUSH - 1 {
+        if number % FLUSH == FLUSH - 1 {
             black_box(partition.flush()?);
         }
     }
@@ -136,7 +171,7 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     if let [part, events] = cli.one.as_slice() {
         let part = Part::from_str(part, true).map_err(anyhow::Error::msg)?;
-        return part.run(events.parse()?);
+        return part.run(events.parse()?, cli.users);
     }
     let before: BTreeMap<String, f64> = match &cli.against {
         Some(name) => {

@@ -5,9 +5,9 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::processor::{Compiler, Context, Input, Processor, PropertyTable};
-use crate::room::room_for_one;
 use crate::{Definition, DefinitionError, HashKey, Map, Setup, SnapshotError, origin_hash};
 
 /// A processor at work: one definition, one app, one partition.
@@ -112,7 +112,7 @@ impl List for () {
 
 impl<P: Processor + 'static, T: List> List for (P, T) {
     type Instances = (Vec<Instance<P>>, T::Instances);
-    type Parts = (Vec<(u32, P::User)>, T::Parts);
+    type Parts = (SmallVec<[(u32, P::User); 1]>, T::Parts);
 
     fn kinds(out: &mut Vec<KindInfo>) {
         out.push(KindInfo {
@@ -277,11 +277,10 @@ impl<P: Processor> Instance<P> {
 }
 
 /// A user's part for an instance; made when it is first asked for.
-fn part<U: Default>(parts: &mut Vec<(u32, U)>, slot: u32) -> &mut U {
+fn part<U: Default>(parts: &mut SmallVec<[(u32, U); 1]>, slot: u32) -> &mut U {
     let index = match parts.iter().position(|(known, _)| *known == slot) {
         Some(index) => index,
         None => {
-            room_for_one(parts);
             parts.push((slot, U::default()));
             parts.len() - 1
         }

@@ -17,6 +17,7 @@ mod map;
 mod names;
 mod partition;
 mod processor;
+mod recent;
 mod room;
 mod rows;
 

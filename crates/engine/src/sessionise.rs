@@ -5,8 +5,9 @@
 //! session is cut depends on where it began, so events stay apart until nothing earlier can come.
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::{Compiler, DefinitionError, Duration, EventNames, Zone, room_for_one};
+use crate::{Compiler, DefinitionError, Duration, EventNames, Zone};
 
 /// `[session]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +91,12 @@ pub struct Piece<T> {
     pub dirty: bool,
 }
 
+/// A user's pieces: few have more than one.
+pub type Pieces<T> = SmallVec<[Piece<T>; 1]>;
+
+/// Sessions that ceased to exist: their group and start.
+pub type Gone = SmallVec<[(u64, i64); 1]>;
+
 /// One session, by the places of its pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -148,12 +155,12 @@ impl Sessioniser {
     /// (group, start) that ceased to exist, to `gone`.
     pub fn insert<T: Join>(
         &self,
-        pieces: &mut Vec<Piece<T>>,
+        pieces: &mut Pieces<T>,
         group: u64,
         time: i64,
         data: T,
         cutoff: i64,
-        gone: &mut Vec<(u64, i64)>,
+        gone: &mut Gone,
     ) {
         match self.rules.max_length {
             None => self.insert_joined(
@@ -193,13 +200,12 @@ impl Sessioniser {
 
     fn starts<T>(&self, pieces: &[Piece<T>], group: u64) -> Vec<i64> {
         self.sessions(pieces)
-            .into_iter()
             .filter(|one| one.group == group)
             .map(|one| one.start)
             .collect()
     }
 
-    fn insert_joined<T: Join>(&self, pieces: &mut Vec<Piece<T>>, new: Piece<T>, gone: &mut Vec<(u64, i64)>) {
+    fn insert_joined<T: Join>(&self, pieces: &mut Pieces<T>, new: Piece<T>, gone: &mut Gone) {
         let time = new.start;
         let mut at = pieces.partition_point(|piece| (piece.group, piece.start) <= (new.group, time));
         let before = at > 0 && {
@@ -214,20 +220,13 @@ impl Sessioniser {
             piece.data.join(new.data);
             piece.dirty = true;
         } else {
-            room_for_one(pieces);
             pieces.insert(at, new);
         }
         self.join_next(pieces, at, !before, gone);
     }
 
     /// Joins the piece at `at` with the one behind it, where they hang together now.
-    fn join_next<T: Join>(
-        &self,
-        pieces: &mut Vec<Piece<T>>,
-        at: usize,
-        is_new: bool,
-        gone: &mut Vec<(u64, i64)>,
-    ) {
+    fn join_next<T: Join>(&self, pieces: &mut Pieces<T>, at: usize, is_new: bool, gone: &mut Gone) {
         let Some(next) = pieces.get(at + 1) else { return };
         let this = &pieces[at];
         if this.group != next.group || !self.hang_together(this.group, this.end, next.start) {
@@ -245,13 +244,12 @@ impl Sessioniser {
         this.dirty = true;
     }
 
-    fn insert_apart<T: Join>(&self, pieces: &mut Vec<Piece<T>>, new: Piece<T>) {
+    fn insert_apart<T: Join>(&self, pieces: &mut Pieces<T>, new: Piece<T>) {
         let (group, time) = (new.group, new.start);
         let at = pieces.partition_point(|piece| (piece.group, piece.start) <= (group, time));
         match at.checked_sub(1).map(|before| &mut pieces[before]) {
             Some(piece) if piece.group == group && time <= piece.end => piece.data.join(new.data),
             _ => {
-                room_for_one(pieces);
                 pieces.insert(at, new);
             }
         }
@@ -263,8 +261,8 @@ impl Sessioniser {
     }
 
     /// Joins what no event can part any more: stretches of one session that all lie before the cutoff.
-    fn compact<T: Join>(&self, pieces: &mut Vec<Piece<T>>, cutoff: i64) {
-        let sessions = self.sessions(pieces);
+    fn compact<T: Join>(&self, pieces: &mut Pieces<T>, cutoff: i64) {
+        let sessions: Vec<Session> = self.sessions(pieces).collect();
         for session in sessions.into_iter().rev() {
             for at in session.pieces.clone().skip(1).rev() {
                 if pieces[at].end < cutoff {
@@ -279,23 +277,24 @@ impl Sessioniser {
     }
 
     /// The sessions that the pieces make, in their order.
-    pub fn sessions<T>(&self, pieces: &[Piece<T>]) -> Vec<Session> {
-        let mut sessions: Vec<Session> = Vec::new();
-        for (at, piece) in pieces.iter().enumerate() {
-            match sessions.last_mut() {
-                Some(session) if self.goes_on(session, piece) => {
-                    session.end = piece.end;
-                    session.pieces.end = at + 1;
-                }
-                _ => sessions.push(Session {
-                    group: piece.group,
-                    start: piece.start,
-                    end: piece.end,
-                    pieces: at..at + 1,
-                }),
+    pub fn sessions<'p, T>(&'p self, pieces: &'p [Piece<T>]) -> impl Iterator<Item = Session> + 'p {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let first = pieces.get(next)?;
+            let mut session = Session {
+                group: first.group,
+                start: first.start,
+                end: first.end,
+                pieces: next..next + 1,
+            };
+            next += 1;
+            while let Some(piece) = pieces.get(next).filter(|piece| self.goes_on(&session, piece)) {
+                session.end = piece.end;
+                next += 1;
+                session.pieces.end = next;
             }
-        }
-        sessions
+            Some(session)
+        })
     }
 
     fn goes_on<T>(&self, session: &Session, piece: &Piece<T>) -> bool {
@@ -330,12 +329,11 @@ mod tests {
             rules,
             zone: Zone::new("UTC").unwrap(),
         };
-        let mut pieces = Vec::new();
-        let mut gone = Vec::new();
+        let (mut pieces, mut gone) = (Pieces::new(), Gone::new());
         for minute in minutes {
             sessioniser.insert(&mut pieces, 0, minute * 60_000, (), i64::MIN, &mut gone);
         }
-        let sessions = sessioniser.sessions(&pieces);
+        let sessions: Vec<Session> = sessioniser.sessions(&pieces).collect();
         let found: Vec<_> = sessions
             .iter()
             .map(|one| format!("{}-{}", one.start / 60_000, one.end / 60_000))

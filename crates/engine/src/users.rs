@@ -1,13 +1,13 @@
-//! Users and their states. Who was quiet for longer than the lateness is cold: kept as the bytes
-//! of their snapshot form, woken when they return.
+//! Users and their states. Who was quiet for a while is cold: kept as the bytes of their snapshot form, woken when
+//! they return.
 
 use std::collections::VecDeque;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::room::room_for_one;
-use crate::time::HOUR_MS;
+use crate::recent::Recent;
+use crate::time::MINUTE_MS;
 use crate::{Map, SnapshotError};
 
 /// What is known of one user of one app.
@@ -26,8 +26,8 @@ pub(crate) struct User<P> {
 pub(crate) struct Touched {
     pub since_flush: bool,
     pub since_capture: bool,
-    /// The hour of the watermark at which they were last queued for cooling.
-    pub queued_hour: i64,
+    /// The turn at which they were last queued for cooling.
+    queued_at: u32,
 }
 
 impl<P: Default> Default for User<P> {
@@ -41,107 +41,21 @@ impl<P: Default> Default for User<P> {
     }
 }
 
-/// The message ids of accepted events, hashed, with the events' times.
-#[derive(Clone, Debug)]
-pub(crate) enum Recent {
-    Few(Vec<(u64, i64)>),
-    Many(Map<u64, i64>),
-}
-
-/// A list up to here is searched from end to end; a hash map serves beyond.
-const FEW: usize = 32;
-
-impl Default for Recent {
-    fn default() -> Self {
-        Recent::Few(Vec::new())
-    }
-}
-
-impl Recent {
-    /// Whether an accepted event with this id is not older than the cutoff.
-    pub fn contains(&self, id: u64, cutoff: i64) -> bool {
-        let time = match self {
-            Recent::Few(ids) => ids.iter().find(|(known, _)| *known == id).map(|(_, time)| *time),
-            Recent::Many(ids) => ids.get(&id).copied(),
-        };
-        time.is_some_and(|time| time >= cutoff)
-    }
-
-    pub fn insert(&mut self, id: u64, time: i64, cutoff: i64) {
-        if self.len().is_power_of_two() && self.len() >= 16 {
-            self.forget_before(cutoff);
-        }
-        match self {
-            Recent::Few(ids) => {
-                if let Some((_, known)) = ids.iter_mut().find(|(known, _)| *known == id) {
-                    *known = time.max(*known);
-                } else if ids.len() < FEW {
-                    room_for_one(ids);
-                    ids.push((id, time));
-                } else {
-                    let mut many = Map::default();
-                    many.extend(ids.drain(..));
-                    many.insert(id, time);
-                    *self = Recent::Many(many);
-                }
-            }
-            Recent::Many(ids) => {
-                let known = ids.entry(id).or_insert(time);
-                *known = time.max(*known);
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        match self {
-            Recent::Few(ids) => ids.len(),
-            Recent::Many(ids) => ids.len(),
-        }
-    }
-
-    pub fn forget_before(&mut self, cutoff: i64) {
-        match self {
-            Recent::Few(ids) => ids.retain(|(_, time)| *time >= cutoff),
-            Recent::Many(ids) => {
-                ids.retain(|_, time| *time >= cutoff);
-                if ids.len() < FEW {
-                    *self = Recent::Few(ids.sorted().into_iter().map(|(id, time)| (*id, *time)).collect());
-                }
-            }
-        }
-    }
-}
-
-impl Serialize for Recent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut ids: Vec<(u64, i64)> = match self {
-            Recent::Few(ids) => ids.clone(),
-            Recent::Many(ids) => ids.iter().map(|(id, time)| (*id, *time)).collect(),
-        };
-        ids.sort_unstable();
-        ids.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Recent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let ids = Vec::<(u64, i64)>::deserialize(deserializer)?;
-        if ids.len() <= FEW {
-            return Ok(Recent::Few(ids));
-        }
-        let mut many = Map::default();
-        many.extend(ids);
-        Ok(Recent::Many(many))
-    }
-}
-
 pub(crate) enum Slot<P> {
     Hot(Box<User<P>>),
     Cold(Box<[u8]>),
 }
 
-/// Who was touched in which hour of the watermark.
-type Queue = VecDeque<(i64, Vec<u64>)>;
+/// Who was touched in which turn: a stretch of the watermark.
+type Queue = VecDeque<(u32, Vec<u64>)>;
+
+/// How long a turn is.
+const TURN_MS: i64 = 10 * MINUTE_MS;
+
+/// The turn of a time between 1970 and 2100, from 1.
+fn turn(time: i64) -> u32 {
+    (time.max(0) / TURN_MS) as u32 + 1
+}
 
 /// The users of one app.
 pub(crate) struct Users<P> {
@@ -158,15 +72,13 @@ pub(crate) struct Visit<'u, P> {
 
 impl<P> Visit<'_, P> {
     pub fn queue_for_cooling(self, watermark: i64) {
-        let hour = watermark.div_euclid(HOUR_MS);
-        let queued_hour = &mut self.user.touched.queued_hour;
-        if *queued_hour == hour && !self.queue.is_empty() {
+        let turn = turn(watermark);
+        if std::mem::replace(&mut self.user.touched.queued_at, turn) == turn {
             return;
         }
-        *queued_hour = hour;
         match self.queue.back_mut() {
-            Some((last, ids)) if *last == hour => ids.push(self.id),
-            _ => self.queue.push_back((hour, vec![self.id])),
+            Some((last, ids)) if *last == turn => ids.push(self.id),
+            _ => self.queue.push_back((turn, vec![self.id])),
         }
     }
 }
@@ -209,14 +121,10 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         }
     }
 
-    /// The users who may have grown cold: touched last in hours that lie before the cutoff.
-    pub fn take_quiet(&mut self, cutoff: i64) -> Vec<u64> {
+    /// The users who may have grown cold: touched last in turns that lie before `since`.
+    pub fn take_quiet(&mut self, since: i64) -> Vec<u64> {
         let mut quiet = Vec::new();
-        while self
-            .queue
-            .front()
-            .is_some_and(|(hour, _)| (hour + 1) * HOUR_MS <= cutoff)
-        {
+        while self.queue.front().is_some_and(|(last, _)| *last < turn(since)) {
             if let Some((_, mut ids)) = self.queue.pop_front() {
                 quiet.append(&mut ids);
             }
@@ -224,16 +132,17 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         quiet
     }
 
-    /// Who still owes rows to the next flush stays awake, and is looked at again later.
-    pub fn cool(&mut self, id: u64, cutoff: i64, watermark: i64) -> Result<(), SnapshotError> {
+    /// Takes a user to the bytes of their snapshot form who was not seen since; message ids from before `cutoff` are
+    /// forgotten. Who still owes rows to the next flush stays awake, and is looked at again later.
+    pub fn cool(&mut self, id: u64, since: i64, cutoff: i64, watermark: i64) -> Result<(), SnapshotError> {
         let Some(slot) = self.slots.get_mut(&id) else {
             return Ok(());
         };
         let Slot::Hot(user) = slot else { return Ok(()) };
         if user.touched.since_flush {
-            user.touched.queued_hour = i64::MIN;
+            user.touched.queued_at = 0;
             self.visit(id)?.queue_for_cooling(watermark);
-        } else if user.last_seen < cutoff {
+        } else if user.last_seen < since {
             user.recent.forget_before(cutoff);
             *slot = Slot::Cold(encode(user)?.into_boxed_slice());
         }

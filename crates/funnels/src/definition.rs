@@ -1,7 +1,7 @@
 //! `[[funnel]]`: what the user writes.
 
 use cambium_engine::sessionise::Sessioniser;
-use cambium_engine::{By, Compiler, DefinitionError, Duration, EventNames, Matcher};
+use cambium_engine::{By, ByName, Compiler, DefinitionError, Duration, EventNames, Matcher};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -205,6 +205,7 @@ impl Definition {
             by: By::new(&self.by, compiler)?,
             by_step,
             zone: compiler.zone()?,
+            by_name: ByName::default(),
         })
     }
 

@@ -7,7 +7,8 @@
 use std::cmp::Reverse;
 
 use crate::definition::{NamedStep, Order};
-use crate::{ByStep, Funnel, Seen};
+use crate::history::{History, Seen};
+use crate::{ByStep, Funnel};
 use cambium_engine::Slice;
 use smallvec::{SmallVec, smallvec};
 
@@ -25,7 +26,7 @@ type Places = SmallVec<[Option<usize>; FEW_STEPS]>;
 
 /// The events that a try may use: places from `from`, and which of them lie in its window.
 pub(crate) struct Window<'s> {
-    pub seen: &'s [Seen],
+    pub seen: &'s History,
     /// The place of the event that begins the try.
     pub start: usize,
     /// The first place of its instant, and the one behind the window's last.
@@ -43,7 +44,7 @@ impl Window<'_> {
     }
 
     fn in_reach(&self, place: usize) -> bool {
-        self.in_session.is_none() || self.seen[place].session == self.in_session
+        self.in_session.is_none() || self.seen.session(place) == self.in_session
     }
 
     /// Whether an event can do a step.
@@ -234,7 +235,7 @@ impl Funnel {
         let does_optional = instant
             .clone()
             .any(|place| pending.clone().any(|step| window.fits(self, place, step)));
-        !does_optional && instant.clone().any(|place| window.seen[place].breaks)
+        !does_optional && instant.clone().any(|place| window.seen[place].breaks())
     }
 
     /// Optional steps, each between the last required step before it and the next required one.
@@ -305,7 +306,7 @@ impl Funnel {
             let to = if before == after { None } else { time(before) };
             (window.from..window.to).any(|place| {
                 let at = window.time(place);
-                window.seen[place].excludes & (1 << number) != 0
+                window.seen.excludes(place) & (1 << number) != 0
                     && window.in_reach(place)
                     && at > from
                     && to.is_none_or(|to| at < to)
@@ -323,7 +324,7 @@ impl Funnel {
             if done.len() == self.steps.len() {
                 break;
             }
-            let excluded = |place: usize| window.seen[place].excludes != 0 && window.in_reach(place);
+            let excluded = |place: usize| window.seen.excludes(place) != 0 && window.in_reach(place);
             if at > window.time(window.start) && instant.clone().any(excluded) {
                 done.truncate(1);
                 usable.truncate(1);
@@ -375,7 +376,7 @@ impl Funnel {
     }
 
     /// The slice that a try counts in; none where its steps do not agree, or the step is missing.
-    pub(crate) fn slice_of(&self, seen: &[Seen], start: usize, reached: &Reached) -> Option<Slice> {
+    pub(crate) fn slice_of(&self, seen: &History, start: usize, reached: &Reached) -> Option<Slice> {
         if self.by.is_empty() {
             return Some(Slice::default());
         }
@@ -385,9 +386,9 @@ impl Funnel {
             ByStep::Named(NamedStep::Last) => done().next_back().copied(),
             ByStep::Number(step) => reached.by[step - 1],
             ByStep::Named(NamedStep::Every) => done()
-                .all(|place| seen[*place].slice == seen[start].slice)
+                .all(|place| seen.slice(*place) == seen.slice(start))
                 .then_some(start),
         };
-        from.map(|place| seen[place].slice.clone())
+        from.map(|place| seen.slice(place).clone())
     }
 }

@@ -10,47 +10,33 @@
 
 mod definition;
 mod follow;
+mod history;
 mod results;
 mod straight;
 mod times;
 
-use cambium_engine::sessionise::{Piece, Sessioniser};
+use cambium_engine::sessionise::{Gone, Piece, Pieces, Sessioniser};
 use cambium_engine::{
-    Arrivals, By, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone, room_for_one,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
+use history::{Beside, History, New};
 use results::Set;
 pub use results::{ARRIVALS, RESULTS};
 use straight::Ahead;
 pub use times::TIMES;
 use times::{Bins, Times};
 
-/// An event that matters to a funnel.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Seen {
-    time: i64,
-    /// Bit n: it fits step n + 1.
-    steps: u32,
-    /// Bit n: it fits the n-th exclusion.
-    excludes: u32,
-    /// It stands between two steps of a strict funnel.
-    breaks: bool,
-    /// It is part of a session, of this group.
-    session: Option<u64>,
-    slice: Slice,
-}
-
 /// What is kept of a user.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tries {
-    /// In the order of time, then of the log.
-    seen: Vec<Seen>,
+    seen: History,
     /// The user's sessions, for funnels within one.
-    sessions: Vec<Piece<()>>,
+    sessions: Option<Box<Pieces<()>>>,
     /// The time of the first event ever, for each step that wants it.
-    firsts: Vec<(u8, i64)>,
+    firsts: Option<Box<Vec<(u8, i64)>>>,
     /// What was entered into sets: hour, slice, steps.
     entered: Vec<(i64, Slice, u32)>,
     /// What each entry day put into the histograms: step and bin.
@@ -81,6 +67,17 @@ pub struct Funnel {
     zone: Zone,
     /// A late event can only add.
     only_adds: bool,
+    by_name: ByName<Named>,
+}
+
+/// What an event's name alone says.
+#[derive(Clone, Copy)]
+struct Named {
+    /// Bit n: events of the name may fit step n + 1, and the n-th exclusion.
+    steps: u32,
+    excludes: u32,
+    /// They stand between two steps of a strict funnel.
+    breaks: bool,
 }
 
 struct StepMatcher {
@@ -112,12 +109,9 @@ impl Processor for Funnel {
 
     fn apply(&self, _: &mut State, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
         let session = self.sessionise(tries, input, context);
-        let Some(seen) = self.see(tries, input, session, context) else {
-            return;
-        };
-        let at = tries.seen.partition_point(|known| known.time <= seen.time);
-        room_for_one(&mut tries.seen);
-        tries.seen.insert(at, seen);
+        if let Some(new) = self.see(tries, input, session, context) {
+            tries.seen.insert(new);
+        }
     }
 
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
@@ -144,7 +138,7 @@ impl Processor for Funnel {
     }
 
     fn remember(tries: Tries) -> Option<Tries> {
-        (!tries.firsts.is_empty()).then(|| Tries {
+        tries.firsts.is_some().then(|| Tries {
             firsts: tries.firsts,
             ..Tries::default()
         })
@@ -161,22 +155,28 @@ impl Funnel {
             return None;
         }
         let group = sessioniser.group(input.event.session_id);
-        let mut gone = Vec::new();
-        sessioniser.insert(
-            &mut tries.sessions,
-            group,
-            input.time,
-            (),
-            context.cutoff(),
-            &mut gone,
-        );
-        let sessions = sessioniser.sessions(&tries.sessions);
-        let own = sessions
-            .iter()
+        let sessions = tries.sessions.get_or_insert_default();
+        let cutoff = context.cutoff();
+        sessioniser.insert(sessions, group, input.time, (), cutoff, &mut Gone::new());
+        let own = sessioniser
+            .sessions(sessions)
             .find(|one| one.group == group && (one.start..=one.end).contains(&input.time));
         // A late event may join sessions and move cuts: from its session's beginning on, all may change.
         tries.mark(own.map_or(input.time, |own| own.start), i64::MAX);
         Some(group)
+    }
+
+    /// What an event's name says of it.
+    fn named(&self, name: &str) -> Named {
+        let bits = |matchers: &mut dyn Iterator<Item = &Matcher>| {
+            let fitting = matchers.enumerate().filter(|(_, matcher)| matcher.names(name));
+            fitting.fold(0, |bits, (place, _)| bits | (1 << place))
+        };
+        Named {
+            steps: bits(&mut self.steps.iter().map(|step| &step.matcher)),
+            excludes: bits(&mut self.excludes.iter().map(|(_, matcher)| matcher)),
+            breaks: self.order == Order::Strict && !self.ignore.iter().any(|ignored| ignored == name),
+        }
     }
 
     /// What the funnel sees in an event; none where it does not matter.
@@ -186,15 +186,19 @@ impl Funnel {
         input: &Input<'_>,
         session: Option<u64>,
         context: &mut Context<'_>,
-    ) -> Option<Seen> {
-        let fitting = |fits: &mut dyn Iterator<Item = bool>| {
-            fits.enumerate()
-                .fold(0, |bits, (place, fits)| bits | (u32::from(fits) << place))
-        };
-        let steps = fitting(&mut self.steps.iter().map(|step| step.matcher.fits(input.event)));
-        let excludes = fitting(&mut self.excludes.iter().map(|(_, matcher)| matcher.fits(input.event)));
-        let breaks =
-            self.order == Order::Strict && !self.ignore.iter().any(|ignored| ignored == input.event.event);
+    ) -> Option<New> {
+        let named = self.by_name.get(input, |name| self.named(name));
+        let (mut steps, mut excludes, breaks) = (named.steps, named.excludes, named.breaks);
+        for place in places(steps) {
+            if !self.steps[place].matcher.fits_but_for_its_name(input.event) {
+                steps &= !(1 << place);
+            }
+        }
+        for place in places(excludes) {
+            if !self.excludes[place].1.fits_but_for_its_name(input.event) {
+                excludes &= !(1 << place);
+            }
+        }
         if steps == 0 && excludes == 0 && !breaks {
             return None;
         }
@@ -209,13 +213,12 @@ impl Funnel {
         } else {
             self.by.slice(input, context.names)
         };
-        Some(Seen {
+        Some(New {
             time: input.time,
             steps,
-            excludes,
             breaks,
-            session,
             slice,
+            beside: Beside { excludes, session },
         })
     }
 
@@ -229,12 +232,9 @@ impl Funnel {
                 Span::Milliseconds(within) => within,
                 Span::Session(_) => i64::MAX / 4,
             };
-            match tries
-                .firsts
-                .iter_mut()
-                .find(|(known, _)| usize::from(*known) == place)
-            {
-                None => tries.firsts.push((place as u8, time)),
+            let firsts = tries.firsts.get_or_insert_default();
+            match firsts.iter_mut().find(|(known, _)| usize::from(*known) == place) {
+                None => firsts.push((place as u8, time)),
                 Some((_, first)) if time < *first => {
                     let old = std::mem::replace(first, time);
                     tries.mark(time.saturating_sub(reach), old);
@@ -250,11 +250,8 @@ impl Funnel {
             Span::Milliseconds(within) => context.cutoff().saturating_sub(*within),
             Span::Session(sessioniser) => {
                 let (cutoff, remembered) = (context.cutoff(), context.watermark - context.horizon_ms);
-                let pieces = tries.map_or(&[][..], |tries| &tries.sessions);
-                let sessions = sessioniser.sessions(pieces);
-                let open = sessions
-                    .iter()
-                    .filter(|one| !sessioniser.is_settled(one, cutoff, remembered));
+                let sessions = sessioniser.sessions(tries.map_or(&[], Tries::sessions));
+                let open = sessions.filter(|one| !sessioniser.is_settled(one, cutoff, remembered));
                 open.map(|one| one.start)
                     .min()
                     .map_or(cutoff, |start| start.min(cutoff))
@@ -279,19 +276,38 @@ impl Funnel {
     fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
         let settled = self.settled_before(Some(tries), context);
         let has_old = tries.seen.first().is_some_and(|seen| seen.time < settled)
-            || tries.sessions.first().is_some_and(|piece| piece.end < settled);
+            || tries.sessions().first().is_some_and(|piece| piece.end < settled);
         if !has_old {
             return;
         }
         let day = self.zone.day(settled);
-        tries.seen.retain(|seen| seen.time >= day.start);
-        tries.sessions.retain(|piece| piece.end >= day.start);
+        tries.seen.forget_before(day.start);
+        if let Some(sessions) = &mut tries.sessions {
+            sessions.retain(|piece| piece.end >= day.start);
+        }
         tries.entered.retain(|(hour, _, _)| *hour >= day.start);
         tries.timed.retain(|(number, _)| *number >= day.number);
     }
 }
 
+/// The places of the bits that are set, from the lowest.
+fn places(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros() as usize;
+        bits &= bits.checked_sub(1)?;
+        Some(place)
+    })
+}
+
 impl Tries {
+    fn sessions(&self) -> &[Piece<()>] {
+        self.sessions.as_deref().map_or(&[], |sessions| sessions)
+    }
+
+    fn firsts(&self) -> &[(u8, i64)] {
+        self.firsts.as_deref().map_or(&[], |firsts| firsts)
+    }
+
     fn mark(&mut self, from: i64, to: i64) {
         let (known_from, known_to) = self.changed.unwrap_or((from, to));
         self.changed = Some((known_from.min(from), known_to.max(to)));

@@ -7,8 +7,9 @@ use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
 use crate::follow::{FEW_STEPS, Reached, Window, is_first};
+use crate::history::{History, Seen};
 use crate::times::{Bins, bin};
-use crate::{ByStep, Funnel, Seen, Span, State, Tries};
+use crate::{ByStep, Funnel, Span, State, Tries};
 
 pub static ARRIVALS: Table = Table {
     name: "funnel_arrivals",
@@ -158,7 +159,7 @@ impl Funnel {
         let time = seen[start].time;
         let begins = |step: usize| {
             seen[start].steps & (1 << step) != 0
-                && (!self.steps[step].first_time || is_first(seen, &tries.firsts, start, step))
+                && (!self.steps[step].first_time || is_first(seen, tries.firsts(), start, step))
         };
         let any = match self.order {
             Order::Any => (0..self.steps.len()).any(begins),
@@ -170,10 +171,9 @@ impl Funnel {
         let (end, in_session) = match &self.within {
             Span::Milliseconds(within) => (time.saturating_add(*within), None),
             Span::Session(sessioniser) => {
-                let group = seen[start].session?;
-                let sessions = sessioniser.sessions(&tries.sessions);
-                let own = sessions
-                    .iter()
+                let group = seen.session(start)?;
+                let own = sessioniser
+                    .sessions(tries.sessions())
                     .find(|one| one.group == group && (one.start..=one.end).contains(&time))?;
                 (own.end, Some(group))
             }
@@ -186,19 +186,19 @@ impl Funnel {
             from,
             to,
             in_session,
-            firsts: &tries.firsts,
+            firsts: tries.firsts(),
         })
     }
 
     /// Every row that a try of this hour may ever have left is written again, be it as deleted: an
     /// owner before this one may have written what is no longer true.
-    fn add_possible(&self, hours: &mut Hours, seen: &[Seen], start: usize) {
+    fn add_possible(&self, hours: &mut Hours, seen: &History, start: usize) {
         if self.only_adds {
             return;
         }
         let hour = self.zone.hour(seen[start].time);
         if self.by_step == ByStep::Named(NamedStep::First) || self.by.is_empty() {
-            hours.steps(hour, Some(&seen[start].slice));
+            hours.steps(hour, Some(seen.slice(start)));
             return;
         }
         let end = match self.within {
@@ -206,11 +206,10 @@ impl Funnel {
             Span::Session(_) => i64::MAX,
         };
         let from = seen.partition_point(|one| one.time < seen[start].time);
-        let slices: BTreeSet<&Slice> = seen[from..]
-            .iter()
-            .take_while(|one| one.time <= end)
-            .filter(|one| one.steps != 0)
-            .map(|one| &one.slice)
+        let slices: BTreeSet<&Slice> = (from..seen.len())
+            .take_while(|place| seen[*place].time <= end)
+            .filter(|place| seen[*place].steps != 0)
+            .map(|place| seen.slice(place))
             .collect();
         for slice in slices {
             hours.steps(hour, Some(slice));
@@ -218,7 +217,7 @@ impl Funnel {
         hours.steps(hour, None);
     }
 
-    fn add_reached(&self, hours: &mut Hours, seen: &[Seen], start: usize, reached: &Reached) {
+    fn add_reached(&self, hours: &mut Hours, seen: &History, start: usize, reached: &Reached) {
         let hour = self.zone.hour(seen[start].time);
         let steps = (0..self.steps.len()).filter(|step| reached.by[*step].is_some());
         let steps = steps.fold(0, |bits, step| bits | (1 << step));

@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 
 use crate::definition::Order;
 use crate::follow::Reached;
-use crate::{Funnel, Seen, Span};
+use crate::history::Seen;
+use crate::{Funnel, Span};
 
 /// Room that is used again from user to user.
 #[derive(Default)]

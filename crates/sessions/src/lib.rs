@@ -4,12 +4,16 @@
 //! sessions: the row of one that ceased to exist is written once more, as deleted.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use cambium_engine::sessionise::{Join, Piece, Rules, Session, Sessioniser};
+mod dimensions;
+
+use cambium_engine::sessionise::{Gone, Join, Pieces, Rules, Session, Sessioniser};
 use cambium_engine::{
     Compiler, Context, DefinitionError, EventNames, Input, Kind, Matcher, Processor, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
+
+use dimensions::Dimensions;
 
 pub static SESSIONS: Table = Table {
     name: "session_rows",
@@ -41,46 +45,47 @@ pub static SESSIONS: Table = Table {
 /// What is known of a stretch of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    events: u64,
-    pages: u64,
-    /// The first and the last page, with their times.
-    entry: Option<(i64, Box<str>)>,
-    exit: Option<(i64, Box<str>)>,
-    /// Each dimension as the earliest event has it that has one.
-    dimensions: [Option<(i64, u32)>; 5],
+    events: u32,
+    pages: u32,
+    /// None: there were no pages.
+    ends: Option<Box<Ends>>,
+    dimensions: Dimensions,
+}
+
+/// The first and the last page, with their times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Ends {
+    entry: (i64, Box<str>),
+    exit: (i64, Box<str>),
 }
 
 impl Join for Summary {
     fn join(&mut self, other: Summary) {
         self.events += other.events;
         self.pages += other.pages;
-        earliest(&mut self.entry, other.entry);
-        if let Some(exit) = other.exit
-            && self.exit.as_ref().is_none_or(|mine| mine.0 <= exit.0)
-        {
-            self.exit = Some(exit);
+        match (&mut self.ends, other.ends) {
+            (Some(mine), Some(other)) => {
+                if other.entry.0 < mine.entry.0 {
+                    mine.entry = other.entry;
+                }
+                if other.exit.0 >= mine.exit.0 {
+                    mine.exit = other.exit;
+                }
+            }
+            (mine @ None, other) => *mine = other,
+            (Some(_), None) => {}
         }
-        for (mine, other) in self.dimensions.iter_mut().zip(other.dimensions) {
-            earliest(mine, other);
-        }
-    }
-}
-
-fn earliest<T>(mine: &mut Option<(i64, T)>, other: Option<(i64, T)>) {
-    if let Some(other) = other
-        && mine.as_ref().is_none_or(|mine| other.0 < mine.0)
-    {
-        *mine = Some(other);
+        self.dimensions.join(other.dimensions);
     }
 }
 
 /// A user's sessions that events may still change.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Recent {
-    pieces: Vec<Piece<Summary>>,
+    pieces: Pieces<Summary>,
     /// Sessions that ceased to exist since the last flush: their group and start.
     #[serde(skip)]
-    gone: Vec<(u64, i64)>,
+    gone: Gone,
 }
 
 pub struct Sessions {
@@ -135,15 +140,12 @@ impl Processor for Sessions {
     }
 
     fn settle(&self, (): &mut (), user: u64, recent: &mut Recent, context: &mut Context<'_>) {
-        let sessions = self.sessioniser.sessions(&recent.pieces);
-        for session in &sessions {
-            self.put_if_changed(recent, session, user, context);
+        for session in self.sessioniser.sessions(&recent.pieces) {
+            self.put_if_changed(recent, &session, user, context);
         }
         for (group, start) in std::mem::take(&mut recent.gone) {
-            if !sessions
-                .iter()
-                .any(|session| session.group == group && session.start == start)
-            {
+            let mut sessions = self.sessioniser.sessions(&recent.pieces);
+            if !sessions.any(|session| session.group == group && session.start == start) {
                 self.put_gone(group, start, user, context);
             }
         }
@@ -160,23 +162,21 @@ impl Sessions {
         let page = self
             .page
             .as_ref()
-            .filter(|(matcher, _)| matcher.fits(input.event))
-            .map(|(_, slot)| {
-                let path = input
-                    .event
-                    .properties
-                    .get(*slot)
-                    .and_then(|value| value.slice_text());
-                (input.time, Box::from(path.as_deref().unwrap_or_default()))
-            });
+            .filter(|(matcher, _)| matcher.fits(input.event));
+        let ends = page.map(|(_, slot)| {
+            let path = input.event.properties.get(*slot);
+            let path = path.and_then(|value| value.slice_text());
+            let page: (i64, Box<str>) = (input.time, path.as_deref().unwrap_or_default().into());
+            Box::new(Ends {
+                entry: page.clone(),
+                exit: page,
+            })
+        });
         Summary {
             events: 1,
-            pages: u64::from(page.is_some()),
-            entry: page.clone(),
-            exit: page,
-            dimensions: input
-                .dimensions
-                .map(|value| (value != 0).then_some((input.time, value))),
+            pages: u32::from(ends.is_some()),
+            ends,
+            dimensions: Dimensions::new(input.dimensions, input.time),
         }
     }
 
@@ -184,10 +184,14 @@ impl Sessions {
     fn forget_settled(&self, recent: &mut Recent, user: u64, context: &mut Context<'_>) {
         let (cutoff, remembered_since) = (context.cutoff(), context.watermark - context.horizon_ms);
         let is_settled = |session: &Session| self.sessioniser.is_settled(session, cutoff, remembered_since);
-        let sessions = self.sessioniser.sessions(&recent.pieces);
-        if !sessions.iter().any(is_settled) {
+        if !self
+            .sessioniser
+            .sessions(&recent.pieces)
+            .any(|one| is_settled(&one))
+        {
             return;
         }
+        let sessions: Vec<Session> = self.sessioniser.sessions(&recent.pieces).collect();
         for session in sessions.iter().rev().filter(|session| is_settled(session)) {
             self.put_if_changed(recent, session, user, context);
             recent.pieces.drain(session.pieces.clone());
@@ -231,10 +235,7 @@ impl Sessions {
         let id = session_id(context.app, user, group, start);
         let (row, names) = context.versioned(&SESSIONS, summary.is_none());
         let (events, pages) = summary.map_or((0, 0), |summary| (summary.events, summary.pages));
-        let path = |page: Option<&Option<(i64, Box<str>)>>| {
-            page.and_then(Option::as_ref)
-                .map_or(String::new(), |(_, path)| path.to_string())
-        };
+        let ends = summary.and_then(|summary| summary.ends.as_deref());
         let bounced = if self.page.is_some() {
             pages <= 1
         } else {
@@ -246,15 +247,15 @@ impl Sessions {
             .date(self.zone.day(start).number)
             .i64(start)
             .i64(end)
-            .u64(events)
-            .u64(pages)
-            .text(&path(summary.map(|summary| &summary.entry)))
-            .text(&path(summary.map(|summary| &summary.exit)))
+            .u64(events.into())
+            .u64(pages.into())
+            .text(ends.map_or("", |ends| &ends.entry.1))
+            .text(ends.map_or("", |ends| &ends.exit.1))
             .bool(bounced)
             .i64(self.sessioniser.rules.gap.0);
         for place in 0..5 {
-            let value = summary.and_then(|summary| summary.dimensions[place]);
-            row = row.text(value.map_or("", |(_, value)| names.text(Kind::Dimension(place), value)));
+            let value = summary.map_or(0, |summary| summary.dimensions.value(place));
+            row = row.text(names.text(Kind::Dimension(place), value));
         }
     }
 }

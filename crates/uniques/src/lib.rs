@@ -55,13 +55,14 @@ pub static ARRIVALS: Table = Table {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Entered {
     slice: Slice,
-    /// The newest minute, hour and day entered with that slice.
-    buckets: Option<[i64; 3]>,
+    /// The newest minute, hour and day entered with that slice, in seconds since 1970.
+    buckets: Option<[u32; 3]>,
     newest: Newest,
 }
 
-/// A set of one slice: its grain, by place in `GRAINS`, its bucket, and the number of its day.
-type Set = (u8, i64, i32, Slice);
+/// A set of one slice: its grain, by place in `GRAINS`, its bucket in seconds
+/// since 1970, and the number of its day.
+type Set = (u8, u32, i32, Slice);
 
 const GRAINS: [&str; 3] = ["minute", "hour", "day"];
 
@@ -123,7 +124,7 @@ impl Processor for Uniques {
             .arrivals
             .flush(context, |(grain, bucket, day, slice), users, context| {
                 let (row, names) = context.arrivals(&ARRIVALS);
-                let row = row.text(GRAINS[usize::from(*grain)]).datetime(*bucket).date(*day);
+                let row = row.text(GRAINS[usize::from(*grain)]).u32(*bucket).date(*day);
                 self.by.write(slice, names, row).users(users);
             });
         state.rolling.flush(&self.zone, &self.by, context);
@@ -143,13 +144,13 @@ impl Uniques {
         input: &Input<'_>,
         context: &mut Context<'_>,
     ) {
-        let minute = self.zone.minute(input.time);
+        let minute = seconds(self.zone.minute(input.time));
         let known = entered.buckets.filter(|_| entered.slice == *slice);
         if known.is_some_and(|known| known[0] == minute) {
             return;
         }
         let day = self.zone.day(input.time);
-        let buckets = [minute, self.zone.hour(input.time), day.start];
+        let buckets = [minute, seconds(self.zone.hour(input.time)), seconds(day.start)];
         for (place, bucket) in buckets.into_iter().enumerate() {
             if known.is_none_or(|known| known[place] != bucket) {
                 let set = (place as u8, bucket, day.number, slice.clone());
@@ -162,4 +163,9 @@ impl Uniques {
             entered.buckets = Some(buckets);
         }
     }
+}
+
+/// Whole seconds since 1970. Buckets begin with one; in a zone ahead of UTC the first of them lies before 1970.
+fn seconds(ms: i64) -> u32 {
+    ms.div_euclid(1000).clamp(0, i64::from(u32::MAX)) as u32
 }

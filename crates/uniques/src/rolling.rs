@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
-use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone, room_for_one};
+use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::seconds;
 
 pub static ROLLING: Table = Table {
     name: "rolling_rows",
@@ -77,9 +80,9 @@ struct Key {
     value: u32,
 }
 
-/// The time of a user's newest event, in all and for each value.
+/// When a user's newest event was, in all and for each value: in seconds since 1970, because slices begin with one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Newest(Vec<(Key, i64)>);
+pub struct Newest(SmallVec<[(Key, u32); 3]>);
 
 /// How many users have their newest event in which slice: newest slice first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -143,40 +146,45 @@ impl Rolling {
             .iter()
             .zip(1..)
             .map(|(value, part)| Key { part, value: *value });
-        let horizon = watermark - 31 * cambium_engine::DAY_MS;
+        let horizon = seconds(watermark - 31 * cambium_engine::DAY_MS);
+        let second = seconds(time);
         for key in std::iter::once(total).chain(parts) {
             let before = newest.0.iter_mut().find(|(known, _)| *known == key);
-            let old = before.as_ref().map(|(_, time)| *time);
-            if old.is_some_and(|old| old >= time) {
+            let old = before.as_ref().map(|(_, second)| *second);
+            if old.is_some_and(|old| old >= second) {
                 continue;
             }
             match before {
-                Some((_, known)) => *known = time,
+                Some((_, known)) => *known = second,
                 None => {
-                    newest.0.retain(|(_, time)| *time >= horizon);
-                    room_for_one(&mut newest.0);
-                    newest.0.push((key, time));
+                    newest.0.retain(|(_, second)| *second >= horizon);
+                    newest.0.push((key, second));
                 }
             }
-            let same_minute = old.is_some_and(|old| old.div_euclid(MINUTE_MS) == time.div_euclid(MINUTE_MS));
-            for (family, ages) in FAMILIES.iter().zip(&mut self.ages) {
-                // Only where a day begins is of the zone's own making.
-                if same_minute && *family != Family::Day {
-                    continue;
-                }
-                let (to, _) = family.slice(zone, time);
-                let from = old.map(|old| family.slice(zone, old).0);
-                if from == Some(to) {
-                    continue;
-                }
-                let running = family.slice(zone, watermark);
-                let ages = ages.entry(key).or_default();
-                ages.turn(running, family.slices());
-                if let Some(from) = from {
-                    ages.remove(from);
-                }
-                ages.add(to, family.slices());
+            self.move_user(zone, key, old.map(|old| i64::from(old) * 1000), time, watermark);
+        }
+    }
+
+    /// From the slices of their newest event before to those of the new one.
+    fn move_user(&mut self, zone: &Zone, key: Key, old: Option<i64>, time: i64, watermark: i64) {
+        let same_minute = old.is_some_and(|old| old.div_euclid(MINUTE_MS) == time.div_euclid(MINUTE_MS));
+        for (family, ages) in FAMILIES.iter().zip(&mut self.ages) {
+            // Only where a day begins is of the zone's own making.
+            if same_minute && *family != Family::Day {
+                continue;
             }
+            let (to, _) = family.slice(zone, time);
+            let from = old.map(|old| family.slice(zone, old).0);
+            if from == Some(to) {
+                continue;
+            }
+            let running = family.slice(zone, watermark);
+            let ages = ages.entry(key).or_default();
+            ages.turn(running, family.slices());
+            if let Some(from) = from {
+                ages.remove(from);
+            }
+            ages.add(to, family.slices());
         }
     }
 

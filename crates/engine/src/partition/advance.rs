@@ -1,8 +1,11 @@
 //! What happens as the watermark moves, and at a flush.
 
 use super::{Partition, tables};
-use crate::time::{DAY_MS, HOUR_MS};
+use crate::time::{DAY_MS, MINUTE_MS};
 use crate::{Context, List, Rows, SnapshotError, origin_hash};
+
+/// Who was not seen for so long is left to grow cold.
+const QUIET_MS: i64 = 30 * MINUTE_MS;
 
 impl<L: List> Partition<L> {
     /// Everything that changed since the last flush, as rows; the state stays as it is.
@@ -32,9 +35,7 @@ impl<L: List> Partition<L> {
         }
         self.each_app(|instances, context| L::advance(instances, context));
         let watermark = self.watermark.unwrap_or(before);
-        if before.div_euclid(HOUR_MS) != watermark.div_euclid(HOUR_MS) {
-            self.cool(watermark)?;
-        }
+        self.cool(watermark)?;
         if before.div_euclid(DAY_MS) != watermark.div_euclid(DAY_MS) {
             self.forget(watermark)?;
         }
@@ -81,13 +82,14 @@ impl<L: List> Partition<L> {
         results
     }
 
-    /// Who was quiet for longer than the lateness grows cold. Who is still owed a flush or a
-    /// capture stays for the next turn; being cold or not changes no number.
+    /// Who was quiet for a while grows cold: it is unlikely that they come back soon. Being cold or not changes no
+    /// number.
     fn cool(&mut self, watermark: i64) -> Result<(), SnapshotError> {
+        let since = watermark - QUIET_MS;
         for app in &mut self.apps {
             let cutoff = watermark - app.time.lateness_ms;
-            for id in app.users.take_quiet(cutoff) {
-                app.users.cool(id, cutoff, watermark)?;
+            for id in app.users.take_quiet(since) {
+                app.users.cool(id, since, cutoff, watermark)?;
             }
         }
         Ok(())
@@ -106,7 +108,7 @@ impl<L: List> Partition<L> {
                 let keeps = L::remember(&mut user.parts);
                 user.recent = Default::default();
                 if keeps {
-                    app.users.cool(id, before, watermark)?;
+                    app.users.cool(id, before, before, watermark)?;
                 } else {
                     app.users.remove(id);
                 }

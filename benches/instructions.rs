@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use cambium::Processors;
-use cambium_benches::traffic::{Encoding, Settings, Traffic};
+use cambium_benches::traffic::{Encoding, Settings, Traffic, user_id};
 use cambium_benches::{CONFIGURATION, partition_of};
 use cambium_engine::Partition;
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
@@ -22,13 +23,15 @@ const SHORT: usize = 10_000;
 const LONG: usize = 40_000;
 const USERS: u32 = 4_000;
 /// Events between two flushes of a partition.
-const FLUSH: usize = 20_000;
+const FLUSH: usize = 100_000;
+/// Records that are looked at together, as `cambium run` does.
+const TOGETHER: usize = 16;
 /// When the last event arrives: 2026-11-01.
 const END_MS: i64 = 1_793_491_200_000;
 
 #[derive(Parser)]
 struct Cli {
-    /// Runs one part over so many events, for callgrind to watch
+    /// Runs one part over so many events, for callgrind or perf to watch
     #[arg(long, num_args = 2, value_names = ["PART", "EVENTS"])]
     one: Vec<String>,
     /// Users that the shop has
@@ -76,7 +79,8 @@ impl Part {
         });
         let records = Records::of(traffic, self.encoding());
         let format = self.encoding().format();
-        match self {
+        let begun = Instant::now();
+        let done = match self {
             Part::DecodeJson | Part::DecodeAvro => {
                 let plan = Plan::new(&Fields::default(), &[]);
                 measured_decode(&Decoders::new(plan, format, &Schemas::new())?, &records);
@@ -86,7 +90,12 @@ impl Part {
                 measured_apply(partition_of(CONFIGURATION, format)?, &records)
             }
             Part::ApplyWithoutFunnel => measured_apply(partition_of("", format)?, &records),
-        }
+        };
+        println!(
+            "{:.0} ns an event",
+            begun.elapsed().as_nanos() as f64 / count as f64
+        );
+        done
     }
 }
 
@@ -95,25 +104,29 @@ struct Records {
     bytes: Vec<u8>,
     /// Where each ends, and its Kafka timestamp.
     ends: Vec<(usize, i64)>,
+    keys: Vec<String>,
 }
 
 impl Records {
     fn of(traffic: Traffic, encoding: Encoding) -> Records {
-        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        let (mut bytes, mut ends, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for behaviour in traffic {
             encoding.write(&behaviour, &mut bytes);
             ends.push((bytes.len(), behaviour.arrives_ms));
+            keys.push(user_id(behaviour.user));
         }
-        Records { bytes, ends }
+        Records { bytes, ends, keys }
     }
 
     fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut begin = 0;
         self.ends.iter().zip(0..).map(move |((end, sent), offset)| {
+            let key = &self.keys[offset as usize];
             let payload = &self.bytes[std::mem::replace(&mut begin, *end)..*end];
             Record {
                 offset,
                 timestamp: Some(*sent),
+                key: Some(key.as_bytes()),
                 payload: Some(payload),
                 ..Record::default()
             }
@@ -130,11 +143,15 @@ fn measured_decode(decoders: &Decoders, records: &Records) {
 
 #[inline(never)]
 fn measured_apply(mut partition: Partition<Processors>, records: &Records) -> Result<()> {
-    for (number, record) in records.iter().enumerate() {
-        partition.apply(&record)?;
-        if number % FLUSH == FLUSH - 1 {
-            black_box(partition.flush()?);
+    let records: Vec<Record<'_>> = records.iter().collect();
+    for flush in records.chunks(FLUSH) {
+        for together in flush.chunks(TOGETHER) {
+            partition.foresee(together);
+            for record in together {
+                partition.apply(record)?;
+            }
         }
+        black_box(partition.flush_running());
     }
     black_box(partition.flush()?);
     Ok(())

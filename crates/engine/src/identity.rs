@@ -19,9 +19,9 @@ impl std::fmt::Debug for HashKey {
 
 impl HashKey {
     /// The number of a user: ClickHouse's `sipHash64Keyed((k0, k1), id)`.
-    pub fn user(self, id: &str) -> u64 {
+    pub fn user(self, id: impl AsRef<[u8]>) -> u64 {
         let mut hasher = SipHasher24::new_with_keys(self.0, self.1);
-        hasher.write(id.as_bytes());
+        hasher.write(id.as_ref());
         hasher.finish()
     }
 

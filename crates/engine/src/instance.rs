@@ -77,8 +77,11 @@ pub trait List: 'static {
         input: &Input<'_>,
         context: &mut Context<'_>,
     );
+    /// Something of what is looked at first of a user's parts, wherever it lies.
+    fn touch(parts: &Self::Parts) -> i64;
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
-    fn flush(all: &mut Self::Instances, context: &mut Context<'_>);
+    /// Of processors whose users owe rows, only where those have settled.
+    fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>);
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool;
     fn advance(all: &mut Self::Instances, context: &mut Context<'_>);
     fn remember(parts: &mut Self::Parts) -> bool;
@@ -95,8 +98,11 @@ impl List for () {
         Ok(())
     }
     fn apply((): &mut (), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
+    fn touch((): &()) -> i64 {
+        0
+    }
     fn settle((): &mut (), _: u64, (): &mut (), _: &mut Context<'_>) {}
-    fn flush((): &mut (), _: &mut Context<'_>) {}
+    fn flush((): &mut (), _: bool, _: &mut Context<'_>) {}
     fn settles_before((): &(), _: &mut Context<'_>) -> bool {
         false
     }
@@ -157,6 +163,11 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         T::apply(&mut all.1, &mut parts.1, input, context);
     }
 
+    fn touch(parts: &Self::Parts) -> i64 {
+        let mine = parts.0.first().map_or(0, |(_, part)| P::touch(part));
+        mine ^ T::touch(&parts.1)
+    }
+
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
         for instance in &mut all.0 {
             if let Some((_, part)) = parts.0.iter_mut().find(|(slot, _)| *slot == instance.slot) {
@@ -169,12 +180,14 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         T::settle(&mut all.1, user, &mut parts.1, context);
     }
 
-    fn flush(all: &mut Self::Instances, context: &mut Context<'_>) {
-        for instance in &mut all.0 {
-            instance.enter(context);
-            instance.processor.flush(&mut instance.state, context);
+    fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>) {
+        if has_settled || !P::SETTLES {
+            for instance in &mut all.0 {
+                instance.enter(context);
+                instance.processor.flush(&mut instance.state, context);
+            }
         }
-        T::flush(&mut all.1, context);
+        T::flush(&mut all.1, has_settled, context);
     }
 
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool {

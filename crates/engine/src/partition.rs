@@ -4,6 +4,8 @@ mod advance;
 mod save;
 mod tables;
 
+use std::collections::VecDeque;
+
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -100,6 +102,8 @@ pub struct Partition<L: List> {
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
+    /// The offsets of records that come next, with the numbers of their users.
+    foreseen: VecDeque<(i64, u64)>,
     /// Who was touched since the last flush, and since the last capture: app and user.
     touched: Vec<(u32, u64)>,
     changed: Vec<(u32, u64)>,
@@ -132,6 +136,7 @@ impl<L: List> Partition<L> {
             apps: Vec::new(),
             app_index: Map::default(),
             next_slot: 0,
+            foreseen: VecDeque::new(),
             touched: Vec::new(),
             changed: Vec::new(),
             rows: Rows::default(),
@@ -321,8 +326,42 @@ impl<L: List> Partition<L> {
         };
         self.account.add(outcome);
         self.position = record.offset + 1;
-        self.last = Some(Mark::of(record));
         Ok(outcome)
+    }
+
+    /// Remembers the record that was applied last, to tell its log from another. To be called before a flush: between
+    /// two records of a batch nobody asks.
+    pub fn mark(&mut self, record: &Record<'_>) {
+        if record.offset + 1 == self.position {
+            self.last = Some(Mark::of(record));
+        }
+    }
+
+    /// Looks at the users of records that come next, whose keys are their users' ids as a rule: what is known of them
+    /// lies somewhere in a large memory, and comes from there for all of them at once, while each would be waited for
+    /// by itself where it is needed. Changes nothing.
+    pub fn foresee(&mut self, records: &[Record<'_>]) {
+        self.foreseen.clear();
+        let [app] = self.apps.as_slice() else { return };
+        self.foreseen.extend(records.iter().filter_map(|record| {
+            let user = self.key.user(record.key?);
+            Some((record.offset, user))
+        }));
+        app.users
+            .foresee(self.foreseen.iter().map(|(_, user)| *user), L::touch);
+    }
+
+    /// The number of a record's user.
+    fn user(&mut self, id: &str, record: &Record<'_>) -> u64 {
+        while let Some((offset, user)) = self.foreseen.front().copied()
+            && offset <= record.offset
+        {
+            self.foreseen.pop_front();
+            if offset == record.offset && record.key == Some(id.as_bytes()) {
+                return user;
+            }
+        }
+        self.key.user(id)
     }
 
     fn judge(&mut self, event: &Event<'_>, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
@@ -356,7 +395,7 @@ impl<L: List> Partition<L> {
             Some(app) => app,
             None => self.app(event.app)?,
         };
-        let user = self.key.user(event.user());
+        let user = self.user(event.user(), record);
         let message = message_hash(event.message_id);
         if self.enters_minute(event.time) {
             // What is forgotten now may be what tells that the event is known.

@@ -27,6 +27,9 @@ pub trait Processor: Sized + Send {
     /// Whether there is exactly one (`[counts]`), or a list of named ones (`[[unique]]`).
     const IS_SINGLE: bool = false;
 
+    /// Whether users owe rows, which [`Processor::settle`] leaves; what `flush` leaves is true when they have.
+    const SETTLES: bool = false;
+
     /// The names of definitions that exist unless they are written: their keys are all defaults.
     fn built_in() -> &'static [&'static str] {
         &[]
@@ -50,6 +53,12 @@ pub trait Processor: Sized + Send {
         input: &Input<'_>,
         context: &mut Context<'_>,
     );
+
+    /// Something of what `apply` looks at first of a user's part, wherever it lies: read a little before, it is at hand
+    /// then.
+    fn touch(_part: &Self::User) -> i64 {
+        0
+    }
 
     /// Before a flush, for each user touched since the one before: leaves the rows that the user's
     /// state owes.

@@ -95,6 +95,14 @@ impl Recent {
         time.is_some_and(|time| time >= cutoff)
     }
 
+    /// Something of what is looked through, wherever it lies.
+    pub fn touch(&self) -> Option<u32> {
+        match self {
+            Recent::Few(few) => few.ids.last().map(|id| id.after_ms),
+            Recent::Many(_) => None,
+        }
+    }
+
     pub fn insert(&mut self, id: u64, time: i64, cutoff: i64) {
         if self.len().is_power_of_two() && self.len() >= 16 {
             self.forget_before(cutoff);

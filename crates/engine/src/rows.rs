@@ -90,6 +90,17 @@ impl Rows {
         }
     }
 
+    /// The rows; what waits to become some stays.
+    pub(crate) fn take(&mut self) -> Rows {
+        let waiting_bytes = self.waiting_bytes;
+        let rows = std::mem::take(self);
+        self.waiting_bytes = waiting_bytes;
+        Rows {
+            waiting_bytes: 0,
+            ..rows
+        }
+    }
+
     /// Puts the rows of `other` behind these.
     pub fn append(&mut self, other: Rows) {
         for mut rows in other.tables {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::recent::Recent;
 use crate::time::MINUTE_MS;
@@ -110,6 +111,27 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
                 queue: &mut self.queue,
             }),
             Slot::Cold(_) => Err(SnapshotError::User),
+        }
+    }
+
+    /// Looks at users all at once: first where they are, then at what is asked first of each. Reading is all that it
+    /// takes to have them at hand; nothing is made of what is read.
+    pub fn foresee(&self, ids: impl Iterator<Item = u64>, touch: impl Fn(&P) -> i64) {
+        let mut awake: SmallVec<[&User<P>; 16]> = SmallVec::new();
+        for id in ids {
+            match self.slots.get(&id) {
+                Some(Slot::Hot(user)) => awake.push(user),
+                Some(Slot::Cold(bytes)) => {
+                    std::hint::black_box(bytes.first());
+                }
+                None => {}
+            }
+        }
+        for user in &awake {
+            std::hint::black_box(user.last_seen);
+        }
+        for user in &awake {
+            std::hint::black_box((user.recent.touch(), touch(&user.parts)));
         }
     }
 

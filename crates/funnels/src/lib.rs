@@ -95,6 +95,7 @@ enum Span {
 impl Processor for Funnel {
     const KIND: &'static str = "funnel";
     const SEMANTICS: u32 = 1;
+    const SETTLES: bool = true;
     type Definition = Definition;
     type User = Tries;
     type State = State;
@@ -112,6 +113,10 @@ impl Processor for Funnel {
         if let Some(new) = self.see(tries, input, session, context) {
             tries.seen.insert(new);
         }
+    }
+
+    fn touch(tries: &Tries) -> i64 {
+        tries.seen.last().map_or(0, |seen| seen.time)
     }
 
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {

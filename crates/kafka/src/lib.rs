@@ -1,5 +1,6 @@
 //! Kafka: the consumer group that gives each partition to one owner, producing, and a broker of one's own.
 
+mod batch;
 mod copy;
 mod in_process;
 mod journal;

@@ -13,15 +13,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use cambium_event::Record;
 use rdkafka::bindings::rd_kafka_resp_err_t;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message;
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::PartitionLog;
+use crate::batch::{Batch, Queue};
 use crate::look::Looker;
-use crate::read::with_record;
 
 /// What the group is joined with.
 #[derive(Clone, Debug)]
@@ -70,8 +69,8 @@ const REFUSED: &str = "[kafka] settings: librdkafka does not take them";
 pub trait Worker: Send + 'static {
     /// Where the partition is read from.
     fn position(&self) -> i64;
-    /// Whether the record was taken; one that was not is offered again, after a tick.
-    fn apply(&mut self, record: &Record<'_>) -> Result<bool>;
+    /// How many of the records were taken, from the first on; the others are offered again, after a tick.
+    fn apply(&mut self, records: &[Record<'_>]) -> Result<usize>;
     /// Called many times a second, with the end of the log; gives the offset that is safe.
     fn tick(&mut self, end_offset: i64) -> Result<i64>;
     /// Whether to stop reading for a while.
@@ -325,9 +324,7 @@ impl<A: Assigner> Source<A> {
             .incremental_assign(&partitions)
             .context("the assignment failed")?;
         for ((topic, partition), (worker, end)) in keys.into_iter().zip(workers) {
-            let queue = self
-                .consumer
-                .split_partition_queue(&topic, partition)
+            let queue = Queue::split(&self.consumer, &topic, partition)
                 .ok_or_else(|| anyhow!("{topic}[{partition}] has no queue"))?;
             let thread = spawn(&topic, partition, (self.consumer.clone(), queue), worker, end)?;
             self.threads.insert((topic, partition), thread);
@@ -439,7 +436,7 @@ fn is_fatal(error: &KafkaError) -> bool {
 fn spawn<W: Worker>(
     topic: &str,
     partition: i32,
-    (consumer, queue): (Arc<BaseConsumer<Group>>, PartitionQueue<Group>),
+    (consumer, queue): (Arc<BaseConsumer<Group>>, Queue<Group>),
     worker: W,
     end: i64,
 ) -> Result<Thread> {
@@ -447,9 +444,18 @@ fn spawn<W: Worker>(
     let end = Arc::new(AtomicI64::new(end));
     let safe = Arc::new(AtomicI64::new(worker.position()));
     let shared = (stop.clone(), end.clone(), safe.clone());
+    let name = topic.to_owned();
     let handle = std::thread::Builder::new()
         .name(format!("{topic}[{partition}]"))
-        .spawn(move || own(&consumer, queue, worker, &shared.0, &shared.1, &shared.2))
+        .spawn(move || {
+            let place = Place {
+                consumer: &consumer,
+                topic: &name,
+                partition,
+                is_begun: false,
+            };
+            own(place, &queue, worker, &shared.0, &shared.1, &shared.2)
+        })
         .context("cannot start a thread for a partition")?;
     Ok(Thread {
         handle,
@@ -461,70 +467,83 @@ fn spawn<W: Worker>(
 
 /// Until a record that was not taken is offered again.
 const RETRY: Duration = Duration::from_millis(200);
-/// Records between two ticks while there is no pause.
-const TICK_RECORDS: usize = 500;
+/// Until a partition's thread looks up when no record comes.
+const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Whether a message is the next of its partition. One that was read before is not; nor is the first one where records
-/// before it came while the queue was not split off yet: the partition is read again from where its state stands.
-/// What then still lies between is no record (compaction, transaction markers).
-fn is_next(
-    consumer: &BaseConsumer<Group>,
-    message: &BorrowedMessage<'_>,
-    position: i64,
-    is_begun: &mut bool,
-) -> bool {
-    if *is_begun || message.offset() <= position {
-        *is_begun |= message.offset() == position;
-        return message.offset() >= position;
+/// Where a partition is read from, as against where its state stands.
+struct Place<'c> {
+    consumer: &'c BaseConsumer<Group>,
+    topic: &'c str,
+    partition: i32,
+    /// The record at the state's position, or one behind a seek to it, has come.
+    is_begun: bool,
+}
+
+impl Place<'_> {
+    /// Keeps what comes next. What was read before does not; nor does anything where records before the first came
+    /// while the queue was not split off yet: the partition is read again from where its state stands. What then still
+    /// lies between is no record (compaction, transaction markers).
+    fn keep_next(&mut self, records: &mut Vec<Record<'_>>, position: i64) {
+        records.retain(|record| record.offset >= position);
+        let Some(first) = records.first().filter(|_| !self.is_begun) else {
+            return;
+        };
+        if first.offset == position {
+            self.is_begun = true;
+            return;
+        }
+        records.clear();
+        let back = Offset::Offset(position);
+        match self
+            .consumer
+            .seek(self.topic, self.partition, back, BROKER_TIMEOUT)
+        {
+            Ok(()) => self.is_begun = true,
+            // It is tried again with the next records.
+            Err(error) => tracing::debug!("Kafka: cannot go back to {position}: {error}"),
+        }
     }
-    let back = Offset::Offset(position);
-    match consumer.seek(message.topic(), message.partition(), back, BROKER_TIMEOUT) {
-        Ok(()) => *is_begun = true,
-        // It is tried again with the next message.
-        Err(error) => tracing::debug!("Kafka: cannot go back to {position}: {error}"),
-    }
-    false
 }
 
 fn own<W: Worker>(
-    consumer: &BaseConsumer<Group>,
-    queue: PartitionQueue<Group>,
+    mut place: Place<'_>,
+    queue: &Queue<Group>,
     mut worker: W,
     stop: &AtomicBool,
     end: &AtomicI64,
     safe: &AtomicI64,
 ) -> Result<i64> {
-    let (mut since_tick, mut is_begun) = (0, false);
+    let mut batch = Batch::new();
     while !stop.load(Ordering::Relaxed) {
-        let took = match queue.poll(Duration::from_millis(20)) {
-            Some(Ok(message)) if !is_next(consumer, &message, worker.position(), &mut is_begun) => true,
-            Some(Ok(message)) => {
-                end.fetch_max(message.offset() + 1, Ordering::Relaxed);
-                while !with_record(&message, |record| worker.apply(record))? {
-                    if stop.load(Ordering::Relaxed) {
-                        return worker.finish();
-                    }
-                    safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
-                    std::thread::sleep(RETRY);
+        queue.take(&mut batch, PATIENCE);
+        let headers = batch.headers();
+        let mut records = batch.records(&headers);
+        if let Some(last) = records.last() {
+            end.fetch_max(last.offset + 1, Ordering::Relaxed);
+        }
+        place.keep_next(&mut records, worker.position());
+        let mut taken = 0;
+        while taken < records.len() {
+            taken += worker.apply(&records[taken..])?;
+            if taken < records.len() {
+                if stop.load(Ordering::Relaxed) {
+                    return worker.finish();
                 }
-                true
+                safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
+                std::thread::sleep(RETRY);
             }
-            Some(Err(KafkaError::PartitionEOF(_))) | None => false,
-            Some(Err(error)) if is_fatal(&error) => return Err(error).context("Kafka"),
+        }
+        for error in batch.errors() {
+            if is_fatal(&error) {
+                return Err(error).context("Kafka");
+            }
             // The client says what is wrong beside.
-            Some(Err(error)) => {
-                tracing::debug!("Kafka: {error}");
-                false
-            }
-        };
-        since_tick += 1;
-        if !took || since_tick >= TICK_RECORDS {
-            since_tick = 0;
-            safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
-            while worker.is_full() && !stop.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_millis(10));
-                worker.tick(end.load(Ordering::Relaxed))?;
-            }
+            tracing::debug!("Kafka: {error}");
+        }
+        safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
+        while worker.is_full() && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(10));
+            worker.tick(end.load(Ordering::Relaxed))?;
         }
     }
     worker.finish()

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Batch, Writer};
-use cambium_engine::{Capture, List, Outcome, Partition, Rows, Setup, Table};
+use cambium_engine::{Capture, List, Partition, Rows, Setup, Table};
 use cambium_event::{Record, SchemaText};
 use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
@@ -30,6 +30,9 @@ static PROGRESS: Table = Table {
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
     pub flush: Duration,
+    /// What users owe (open sessions, tries) is flushed each time where it is little, and otherwise so often.
+    pub settle: Duration,
+    pub little: usize,
     pub snapshot: Duration,
     /// Rows that wait for a flush; beyond it reading stops until ClickHouse is back.
     pub max_waiting_bytes: usize,
@@ -39,6 +42,8 @@ impl Default for Rhythm {
     fn default() -> Self {
         Rhythm {
             flush: Duration::from_secs(1),
+            settle: Duration::from_secs(10),
+            little: 10_000,
             snapshot: Duration::from_secs(60),
             max_waiting_bytes: 64 << 20,
         }
@@ -52,13 +57,35 @@ struct UnderWay {
     capture: Option<Capture>,
 }
 
-/// What became of a record that was offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    Done(Outcome),
-    /// First [`Owner::answer`] what is known of this schema id; then offer the record again.
-    WantsSchema(u32),
+/// How far a flush of everything went.
+struct Settled {
+    version: u64,
+    position: i64,
+    watermark: i64,
+    last_record: u64,
 }
+
+impl Settled {
+    fn of<L: List>(partition: &Partition<L>) -> Settled {
+        Settled {
+            version: partition.version(),
+            position: partition.position(),
+            watermark: partition.watermark().unwrap_or(0),
+            last_record: partition.last().map_or(0, |mark| mark.hash),
+        }
+    }
+}
+
+/// How far records that were offered were applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub records: usize,
+    /// First [`Owner::answer`] what is known of this schema id; then offer the next record again.
+    pub wants_schema: Option<u32>,
+}
+
+/// Records that are looked at together: so many users can be on their way from memory at once.
+const TOGETHER: usize = 16;
 
 /// What is not in the log, in the order of the offsets from which on it holds.
 pub(crate) struct Journal {
@@ -84,6 +111,10 @@ pub struct Owner<L: List> {
     under_way: Option<UnderWay>,
     acknowledged: i64,
     flushed_at: Instant,
+    flushed: i64,
+    /// When everything was flushed last, and up to where.
+    settled_at: Instant,
+    settled: Settled,
     captured_at: Instant,
     captured: i64,
     end_offset: i64,
@@ -101,6 +132,7 @@ impl<L: List> Owner<L> {
     ) -> Self {
         let position = partition.position();
         let meters = Meters::new(partition.topic(), partition.account());
+        let settled = Settled::of(&partition);
         Owner {
             partition,
             journal,
@@ -114,6 +146,9 @@ impl<L: List> Owner<L> {
             under_way: None,
             acknowledged: position,
             flushed_at: Instant::now(),
+            flushed: position,
+            settled_at: Instant::now(),
+            settled,
             captured_at: Instant::now(),
             captured: position,
             end_offset,
@@ -130,8 +165,35 @@ impl<L: List> Owner<L> {
         self.acknowledged
     }
 
-    /// Applies the next record; what comes into force here does so first.
-    pub fn apply(&mut self, record: &Record<'_>) -> Result<Applied> {
+    /// Applies the next records; what comes into force at one does so first. Those that lie before the position were
+    /// applied before.
+    pub fn apply_all(&mut self, records: &[Record<'_>]) -> Result<Applied> {
+        let mut applied = 0;
+        let mut wants_schema = None;
+        'all: for together in records.chunks(TOGETHER) {
+            self.partition.foresee(together);
+            for record in together {
+                wants_schema = self.apply(record)?;
+                if wants_schema.is_some() {
+                    break 'all;
+                }
+                applied += 1;
+            }
+        }
+        if let Some(last) = records[..applied].last() {
+            self.partition.mark(last);
+        }
+        Ok(Applied {
+            records: applied,
+            wants_schema,
+        })
+    }
+
+    /// Gives the schema id that must be known first.
+    fn apply(&mut self, record: &Record<'_>) -> Result<Option<u32>> {
+        if record.offset < self.partition.position() {
+            return Ok(None);
+        }
         while let Some(entry) = self.journal.entries.get(self.journal.next)
             && entry.offset <= record.offset
         {
@@ -143,12 +205,11 @@ impl<L: List> Owner<L> {
             && self.wants_answer(id, record.offset)
         {
             self.asked_at = Some(record.offset);
-            return Ok(Applied::WantsSchema(id));
+            return Ok(Some(id));
         }
         let applied = self.partition.apply(record);
-        let outcome =
-            applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))?;
-        Ok(Applied::Done(outcome))
+        applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))?;
+        Ok(None)
     }
 
     fn wants_answer(&self, id: u32, offset: i64) -> bool {
@@ -199,15 +260,29 @@ impl<L: List> Owner<L> {
         let is_due = self.flushed_at.elapsed() >= self.rhythm.flush || self.is_full();
         if is_due && self.under_way.is_none() {
             let capture = self.captured_at.elapsed() >= self.rhythm.snapshot;
-            self.flush(capture)?;
+            // Where nothing more comes, nothing is left to wait.
+            let is_idle = self.flushed == self.partition.position();
+            let settles = self.partition.touched() <= self.rhythm.little
+                || self.settled_at.elapsed() >= self.rhythm.settle
+                || is_idle
+                || capture;
+            self.flush(settles, capture)?;
         }
         Ok(())
     }
 
-    fn flush(&mut self, with_capture: bool) -> Result<()> {
+    fn flush(&mut self, settles: bool, with_capture: bool) -> Result<()> {
         self.flushed_at = Instant::now();
+        self.flushed = self.partition.position();
         self.tell();
-        let rows = self.partition.flush().context("the flush failed")?;
+        let rows = if settles {
+            self.settled_at = self.flushed_at;
+            let rows = self.partition.flush().context("the flush failed")?;
+            self.settled = Settled::of(&self.partition);
+            rows
+        } else {
+            self.partition.flush_running()
+        };
         let is_new = self.captured < self.partition.position();
         let capture = if with_capture && is_new && self.has_snapshots()? {
             self.captured_at = Instant::now();
@@ -221,7 +296,7 @@ impl<L: List> Owner<L> {
             None
         };
         let (acknowledge, acknowledged) = oneshot::channel();
-        let position = self.partition.position();
+        let position = self.settled.position;
         let batch = Batch {
             rows,
             progress: self.progress(),
@@ -250,6 +325,7 @@ impl<L: List> Owner<L> {
         }
     }
 
+    /// All records before it are in all of the numbers.
     fn progress(&self) -> Rows {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -259,12 +335,12 @@ impl<L: List> Owner<L> {
         rows.row(&PROGRESS)
             .text(&topic.name)
             .i32(topic.partition)
-            .u64(self.partition.version())
-            .i64(self.partition.position())
+            .u64(self.settled.version)
+            .i64(self.settled.position)
             .i64(self.end_offset)
-            .i64(self.partition.watermark().unwrap_or(0))
+            .i64(self.settled.watermark)
             .i64(now)
-            .u64(self.partition.last().map_or(0, |mark| mark.hash));
+            .u64(self.settled.last_record);
         rows
     }
 
@@ -328,7 +404,7 @@ impl<L: List> Owner<L> {
         while !self.has_snapshots()? {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.flush(true)?;
+        self.flush(true, true)?;
         while self.under_way.is_some() {
             self.look_after_flush()?;
             std::thread::sleep(Duration::from_millis(5));

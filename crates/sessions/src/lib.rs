@@ -97,6 +97,7 @@ pub struct Sessions {
 impl Processor for Sessions {
     const KIND: &'static str = "session";
     const SEMANTICS: u32 = 1;
+    const SETTLES: bool = true;
     type Definition = Rules;
     type User = Recent;
     type State = ();
@@ -137,6 +138,10 @@ impl Processor for Sessions {
             &mut recent.gone,
         );
         self.forget_settled(recent, input.user, context);
+    }
+
+    fn touch(recent: &Recent) -> i64 {
+        recent.pieces.last().map_or(0, |piece| piece.end)
     }
 
     fn settle(&self, (): &mut (), user: u64, recent: &mut Recent, context: &mut Context<'_>) {

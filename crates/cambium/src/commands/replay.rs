@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use cambium_engine::{Account, Setup, Topic};
 use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
-use cambium_pipeline::{Applied, Log, Owner, Start, count_anew, show_definitions, start};
+use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -260,7 +260,7 @@ async fn apply(mut owner: Owner<Processors>, sorted: Sorted, command: Command) -
                 payload: Some(&entry.bytes),
                 ..Record::default()
             };
-            while let Applied::WantsSchema(id) = owner.apply(&record)? {
+            while let Some(id) = owner.apply_all(&[record])?.wants_schema {
                 owner.answer(id, sorted.schemas.get(&id).cloned().flatten())?;
             }
             if offset % TICK_RECORDS == 0 {

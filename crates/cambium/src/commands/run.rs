@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
 use cambium_kafka::{Assigner, PartitionLog, Registry, Settings, Source, Worker};
-use cambium_pipeline::{Applied, Log, Owner, Start, StartError, show_definitions, start};
+use cambium_pipeline::{Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
 use super::Where;
@@ -262,17 +262,18 @@ impl Worker for PartitionWorker {
         self.owner.partition().position()
     }
 
-    fn apply(&mut self, record: &Record<'_>) -> Result<bool> {
-        // What was read before a queue was set back is not read twice.
-        if record.offset < self.owner.partition().position() {
-            return Ok(true);
-        }
-        while let Applied::WantsSchema(id) = self.owner.apply(record)? {
-            if !self.answer(id)? {
-                return Ok(false);
+    fn apply(&mut self, records: &[Record<'_>]) -> Result<usize> {
+        let mut taken = 0;
+        while taken < records.len() {
+            let applied = self.owner.apply_all(&records[taken..])?;
+            taken += applied.records;
+            if let Some(id) = applied.wants_schema
+                && !self.answer(id)?
+            {
+                break;
             }
         }
-        Ok(true)
+        Ok(taken)
     }
 
     fn tick(&mut self, end_offset: i64) -> Result<i64> {

@@ -8,19 +8,36 @@ use crate::{Context, List, Rows, SnapshotError, origin_hash};
 const QUIET_MS: i64 = 30 * MINUTE_MS;
 
 impl<L: List> Partition<L> {
+    /// What changed since the last flush and does not depend on what users owe, as rows: counts and active users. The
+    /// number of sessions and tries that changed is that of the users that were touched, and rows of theirs that are
+    /// older than the version they bear would be lies: they wait for [`Partition::flush`].
+    pub fn flush_running(&mut self) -> Rows {
+        self.each_app(|instances, context| L::flush(instances, false, context));
+        self.take_rows()
+    }
+
+    /// How many users have been touched since the last flush of everything.
+    pub fn touched(&self) -> usize {
+        self.touched.len()
+    }
+
     /// Everything that changed since the last flush, as rows; the state stays as it is.
     pub fn flush(&mut self) -> Result<Rows, SnapshotError> {
         self.settle_touched()?;
-        for (app, user) in std::mem::take(&mut self.touched) {
+        for (app, user) in self.touched.drain(..) {
             if let Some(user) = self.apps[app as usize].users.hot(user) {
                 user.touched.since_flush = false;
             }
         }
         self.flush_aggregates();
+        Ok(self.take_rows())
+    }
+
+    fn take_rows(&mut self) -> Rows {
         let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
         let version = self.version();
         tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
-        Ok(std::mem::take(&mut self.rows))
+        self.rows.take()
     }
 
     /// The watermark entered a new minute: rows that are due are left, what no event can change
@@ -62,7 +79,7 @@ impl<L: List> Partition<L> {
     }
 
     pub(super) fn flush_aggregates(&mut self) {
-        self.each_app(|instances, context| L::flush(instances, context));
+        self.each_app(|instances, context| L::flush(instances, true, context));
     }
 
     fn each_app<R>(&mut self, mut work: impl FnMut(&mut L::Instances, &mut Context<'_>) -> R) -> Vec<R> {

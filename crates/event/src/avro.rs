@@ -9,14 +9,15 @@ mod compile;
 mod cursor;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use apache_avro::Schema;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::ByKey;
+use crate::slots::{Slot, Slots};
 use crate::{Field, Number, Plan, Reason, Rejection, Value};
 use compile::Compiler;
-use cursor::Cursor;
+use cursor::{Broken, Cursor};
 
 /// A schema as text, with the schemas that it refers to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,7 @@ pub const EVENT_SCHEMA: &str = include_str!("../../../schemas/events/event.avsc"
 
 /// The shape of a value that is skipped.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u8)]
 enum Shape {
     Fixed(usize),
     Varint,
@@ -45,21 +47,39 @@ enum Shape {
 
 /// One thing to do with the bytes that come next.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(u8)] // A plain number is faster to branch on than one that shares its place with something else.
 enum Step {
     Skip(Shape),
-    Scalar(Scalar, Vec<usize>),
-    /// What to do in each branch.
+    /// A text that is one of the event's ids or names.
+    Name(Field),
+    /// The same, where it may be left out: a union of null and text, and the branch that is text, as it is encoded.
+    NameOrNull(Field, u64),
+    /// The event's time, where its type says what it is, in units of 10^-digits seconds.
+    Time {
+        digits: u32,
+    },
+    Scalar(Scalar, Vec<Slot>),
+    /// What to do in each branch, where not all of them are scalars.
     Union(Vec<Vec<Step>>),
     Map {
-        wanted: BTreeMap<String, Vec<Step>>,
+        wanted: ByKey<Member>,
         other: Shape,
-        /// Slots below each wanted key: a key that is repeated counts as its last.
-        below: BTreeMap<String, Vec<usize>>,
     },
 }
 
+/// What is done with a value of a map.
 #[derive(Clone, Debug, PartialEq)]
+struct Member {
+    steps: Vec<Step>,
+    /// Slots below it: a key that is repeated counts as its last.
+    below: Vec<Slot>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+#[repr(u8)]
 enum Scalar {
+    /// One of these.
+    Union(Vec<Scalar>),
     Null,
     Boolean,
     Integer,
@@ -98,7 +118,7 @@ impl AvroDecoder {
         let parsed = Schema::parse_str_with_list(&text.schema, &text.references);
         let parsed = parsed.map_err(|error| error.to_string())?;
         let mut decoder = Compiler::compile(&parsed.0, &parsed.1, &plan.root)?;
-        decoder.schema = plan.whole.map(|_| parsed);
+        decoder.schema = plan.wants_all.then_some(parsed);
         Ok(decoder)
     }
 
@@ -111,69 +131,149 @@ impl AvroDecoder {
         Some(plan.properties_of(&json)?.to_string())
     }
 
-    pub(crate) fn read<'a>(&'a self, payload: &'a [u8], slots: &mut [Value<'a>]) -> Result<(), Rejection> {
-        let mut cursor = Cursor::new(payload);
-        let read = self.follow(&self.steps, &mut cursor, slots);
-        let complete = read.and_then(|()| match cursor.left() {
-            0 => Ok(()),
-            more => Err(format!("{more} bytes more than the schema says")),
-        });
-        complete.map_err(|why| Rejection::new(Reason::Unreadable, format!("not Avro of its schema: {why}")))
+    pub(crate) fn read<'a>(&'a self, payload: &'a [u8], slots: &mut Slots<'a>) -> Result<(), Rejection> {
+        let why = match self.follow(&self.steps, Cursor::new(payload), slots) {
+            Ok(end) if end.left() == 0 => return Ok(()),
+            Ok(_) => Broken::EndsLate,
+            Err(why) => why,
+        };
+        let detail = format!("not Avro of its schema: {}", why.text());
+        Err(Rejection::new(Reason::Unreadable, detail))
     }
 
+    /// Takes steps, and gives what is left.
     fn follow<'a>(
         &'a self,
         steps: &'a [Step],
-        cursor: &mut Cursor<'a>,
-        slots: &mut [Value<'a>],
-    ) -> Result<(), String> {
+        mut cursor: Cursor<'a>,
+        slots: &mut Slots<'a>,
+    ) -> Result<Cursor<'a>, Broken> {
         for step in steps {
             match step {
-                Step::Skip(shape) => self.skip(shape, cursor, 0)?,
-                Step::Scalar(scalar, wanted) => scalar.read(cursor, wanted, slots)?,
+                Step::Name(field) => slots.names[*field as usize] = cursor.text()?,
+                Step::NameOrNull(field, text) => match cursor.encoded()? {
+                    branch if branch == *text => slots.names[*field as usize] = cursor.text()?,
+                    0 | 2 => {}
+                    _ => return Err(Broken::Choice),
+                },
+                Step::Time { digits } => slots.time = Value::Instant(instant(cursor.integer()?, *digits)),
+                Step::Scalar(scalar, wanted) => cursor = scalar.read(cursor, wanted, slots)?,
                 Step::Union(branches) => {
-                    let branch = cursor.index(branches.len())?;
-                    self.follow(&branches[branch], cursor, slots)?;
+                    let branch = cursor.choice(branches)?;
+                    cursor = self.follow(branch, cursor, slots)?;
                 }
-                Step::Map { wanted, other, below } => {
-                    cursor.blocks(|cursor| {
-                        let key = cursor.text()?;
-                        let Some(steps) = wanted.get(key) else {
-                            return self.skip(other, cursor, 0);
-                        };
-                        for slot in below.get(key).into_iter().flatten() {
-                            slots[*slot] = Value::Missing;
-                        }
-                        self.follow(steps, cursor, slots)
-                    })?;
-                }
+                Step::Map { wanted, other } => cursor = self.members(wanted, other, cursor, slots)?,
+                Step::Skip(shape) => cursor = self.skip(shape, cursor, 0)?,
             }
         }
-        Ok(())
+        Ok(cursor)
     }
 
-    fn skip(&self, shape: &Shape, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), String> {
+    /// The wanted members of a map. A member takes bytes, so that they end, however many are said to be there.
+    #[inline(never)]
+    fn members<'a>(
+        &'a self,
+        wanted: &'a ByKey<Member>,
+        other: &Shape,
+        mut cursor: Cursor<'a>,
+        slots: &mut Slots<'a>,
+    ) -> Result<Cursor<'a>, Broken> {
+        loop {
+            let (count, _) = cursor.block()?;
+            if count == 0 {
+                return Ok(cursor);
+            }
+            for _ in 0..count {
+                let key = cursor.text()?;
+                cursor = match wanted.get(key.as_bytes()) {
+                    Some(member) => {
+                        slots.clear(&member.below);
+                        match member.steps.as_slice() {
+                            [Step::Scalar(scalar, wanted)] => scalar.read(cursor, wanted, slots)?,
+                            steps => self.follow(steps, cursor, slots)?,
+                        }
+                    }
+                    None => self.skip(other, cursor, 0)?,
+                };
+            }
+        }
+    }
+
+    /// Passes over a value, and gives what is left. What most values are is inlined.
+    #[inline(always)]
+    fn skip<'a>(
+        &self,
+        mut shape: &Shape,
+        mut cursor: Cursor<'a>,
+        mut depth: usize,
+    ) -> Result<Cursor<'a>, Broken> {
+        if let Shape::Union(branches) = shape {
+            shape = cursor.choice(branches)?;
+            depth += 1;
+        }
         if depth > MAX_DEPTH {
-            return Err(format!("nested more than {MAX_DEPTH} times"));
+            return Err(Broken::NestedTooDeep);
         }
         match shape {
-            Shape::Fixed(size) => cursor.take(*size).map(|_| ()),
-            Shape::Varint => cursor.varint().map(|_| ()),
-            Shape::Bytes => cursor.bytes().map(|_| ()),
-            Shape::Union(branches) => {
-                let branch = cursor.index(branches.len())?;
-                self.skip(&branches[branch], cursor, depth + 1)
+            Shape::Fixed(size) => {
+                cursor.take(*size)?;
             }
-            Shape::Record(number) => self.records[*number]
-                .iter()
-                .try_for_each(|field| self.skip(field, cursor, depth + 1)),
-            // Items without bytes could be said to be there any number of times.
-            Shape::Array(item) if self.is_empty(item, 0) => cursor.empty_blocks(),
-            Shape::Array(item) => cursor.skip_blocks(|cursor| self.skip(item, cursor, depth + 1)),
-            Shape::Map(value) => cursor.skip_blocks(|cursor| {
+            Shape::Varint => {
+                cursor.encoded()?;
+            }
+            Shape::Bytes => {
                 cursor.bytes()?;
-                self.skip(value, cursor, depth + 1)
-            }),
+            }
+            nested => return self.skip_nested(nested, cursor, depth),
+        }
+        Ok(cursor)
+    }
+
+    fn skip_nested<'a>(
+        &self,
+        shape: &Shape,
+        mut cursor: Cursor<'a>,
+        depth: usize,
+    ) -> Result<Cursor<'a>, Broken> {
+        match shape {
+            Shape::Record(number) => {
+                for field in &self.records[*number] {
+                    cursor = self.skip(field, cursor, depth + 1)?;
+                }
+                Ok(cursor)
+            }
+            Shape::Array(item) => self.skip_blocks(false, item, cursor, depth + 1),
+            Shape::Map(value) => self.skip_blocks(true, value, cursor, depth + 1),
+            simple => self.skip(simple, cursor, depth),
+        }
+    }
+
+    /// Passes over a list of blocks of items, with keys or without; at once where their sizes are given.
+    fn skip_blocks<'a>(
+        &self,
+        with_keys: bool,
+        item: &Shape,
+        mut cursor: Cursor<'a>,
+        depth: usize,
+    ) -> Result<Cursor<'a>, Broken> {
+        // Items without bytes could be said to be there any number of times.
+        let is_empty = !with_keys && self.is_empty(item, 0);
+        loop {
+            match cursor.block()? {
+                (0, _) => return Ok(cursor),
+                (_, Some(size)) => {
+                    cursor.take(size)?;
+                }
+                (_, None) if is_empty => {}
+                (count, None) => {
+                    for _ in 0..count {
+                        if with_keys {
+                            cursor.bytes()?;
+                        }
+                        cursor = self.skip(item, cursor, depth)?;
+                    }
+                }
+            }
         }
     }
 
@@ -193,47 +293,51 @@ impl AvroDecoder {
 }
 
 impl Scalar {
+    /// Reads one into the slots that want it, and gives what is left.
+    #[inline(never)]
     fn read<'a>(
         &'a self,
-        cursor: &mut Cursor<'a>,
-        wanted: &[usize],
-        slots: &mut [Value<'a>],
-    ) -> Result<(), String> {
-        let value = match self {
-            Scalar::Null => Value::Null,
-            Scalar::Boolean => match cursor.take(1)? {
+        mut cursor: Cursor<'a>,
+        wanted: &[Slot],
+        slots: &mut Slots<'a>,
+    ) -> Result<Cursor<'a>, Broken> {
+        let mut scalar = self;
+        while let Scalar::Union(branches) = scalar {
+            scalar = cursor.choice(branches)?;
+        }
+        let value = match scalar {
+            Scalar::Union(_) | Scalar::Null => Value::Null,
+            Scalar::Boolean => match cursor.array()? {
                 [0] => Value::Bool(false),
                 [1] => Value::Bool(true),
-                _ => return Err("a boolean that is neither 0 nor 1".to_owned()),
+                _ => return Err(Broken::Boolean),
             },
-            Scalar::Integer => Value::Number(Number::Int(cursor.varint()?)),
+            Scalar::Integer => Value::Number(Number::Int(cursor.integer()?)),
             Scalar::Instant { digits } => {
-                let raw = cursor.varint()?;
-                let ms = match digits.checked_sub(3) {
-                    Some(finer) => raw.div_euclid(10i64.pow(finer)),
-                    None => raw.saturating_mul(10i64.pow(3 - digits)),
-                };
+                let ms = instant(cursor.integer()?, *digits);
                 for slot in wanted {
-                    slots[*slot] = if *slot == Field::Timestamp as usize {
-                        Value::Instant(ms)
-                    } else {
-                        Value::Number(Number::Int(ms))
-                    };
+                    match slot {
+                        Slot::Time => slots.time = Value::Instant(ms),
+                        other => slots.put(Value::Number(Number::Int(ms)), &[*other]),
+                    }
                 }
-                return Ok(());
+                return Ok(cursor);
             }
             Scalar::Float => {
-                let bytes = cursor.array::<4>()?;
+                let bytes = cursor.array()?;
                 // The shortest text of the 32 bits, not the digits of 64: 12.1 stays 12.1.
                 float(f32::from_le_bytes(bytes).to_string().parse().unwrap_or(f64::NAN))
             }
-            Scalar::Double => float(f64::from_le_bytes(cursor.array::<8>()?)),
-            Scalar::Text => Value::Text(Cow::Borrowed(cursor.text()?)),
+            Scalar::Double => float(f64::from_le_bytes(cursor.array()?)),
+            Scalar::Text => {
+                slots.put_text(cursor.text()?, wanted);
+                return Ok(cursor);
+            }
             Scalar::Bytes => match std::str::from_utf8(cursor.bytes()?) {
                 Ok(text) => Value::Text(Cow::Borrowed(text)),
                 Err(_) => Value::Missing,
             },
-            Scalar::Enum(symbols) => Value::Text(Cow::Borrowed(&symbols[cursor.index(symbols.len())?])),
+            Scalar::Enum(symbols) => Value::Text(Cow::Borrowed(cursor.choice(symbols)?)),
             Scalar::Decimal { size, scale } => {
                 let bytes = match size {
                     Some(size) => cursor.take(*size)?,
@@ -242,10 +346,18 @@ impl Scalar {
                 decimal(bytes, *scale)
             }
         };
-        for slot in wanted {
-            slots[*slot] = value.clone();
-        }
-        Ok(())
+        slots.put(value, wanted);
+        Ok(cursor)
+    }
+}
+
+/// Milliseconds of a time in units of 10^-digits seconds.
+#[inline]
+fn instant(raw: i64, digits: u32) -> i64 {
+    match digits {
+        3 => raw,
+        4.. => raw.div_euclid(10i64.pow(digits - 3)),
+        _ => raw.saturating_mul(10i64.pow(3 - digits)),
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
 
 use crate::avro::{AvroDecoder, SchemaText};
 use crate::record::use_slots;
-use crate::{Event, Plan, Reason, Record, Rejection, Value, json};
+use crate::slots::Slots;
+use crate::{Event, Plan, Reason, Record, Rejection, json};
 
 /// The format of a source's records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +103,9 @@ impl Decoders {
         use_event: impl FnOnce(&Event<'_>) -> R,
     ) -> Result<R, Rejection> {
         let payload = record.checked_payload()?;
-        let mut slots = self.plan.empty_slots();
+        let made = Bump::new();
+        let mut slots = Slots::new(&made);
+        slots.expect_properties(self.plan.properties);
         let avro = match (record.schema, &self.format, &self.fixed) {
             (Some(id), ..) => Some((self.known(id)?, payload)),
             (None, Format::AvroConfluent, _) => {
@@ -115,14 +119,14 @@ impl Decoders {
             None => json::read(payload, &self.plan.root, &mut slots)?,
             Some((decoder, datum)) => {
                 decoder.read(datum, &mut slots)?;
-                if let Some(slot) = self.plan.whole
+                if self.plan.wants_all
                     && let Some(text) = decoder.all_properties(datum, &self.plan)
                 {
-                    slots[slot] = Value::Object(text.into());
+                    slots.all_properties = slots.keep(&text);
                 }
             }
         }
-        use_slots(record, &self.plan, slots, use_event)
+        use_slots(record, &self.plan, &mut slots, use_event)
     }
 
     fn known(&self, id: u32) -> Result<&AvroDecoder, Rejection> {

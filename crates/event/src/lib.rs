@@ -8,10 +8,13 @@ mod avro;
 mod decoders;
 mod fields;
 mod json;
+mod keys;
 mod number;
 mod plan;
 mod record;
 mod rejection;
+mod slots;
+mod text;
 mod value;
 
 pub use avro::{AvroDecoder, EVENT_SCHEMA, SchemaText};

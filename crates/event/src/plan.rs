@@ -3,9 +3,10 @@
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use smallvec::SmallVec;
 
-use crate::{Field, Value};
+use crate::Field;
+use crate::keys::ByKey;
+use crate::slots::Slot;
 
 /// The steps to a property: `properties.a.b` is `["a", "b"]`.
 pub type PropertyPath = Vec<String>;
@@ -170,80 +171,27 @@ pub(crate) enum Outside {
     Key,
 }
 
-/// Wanted paths as a tree; each leaf names the slot that takes the value.
+/// Wanted paths as a tree; each node names the slots that take its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Node {
-    pub slots: Vec<usize>,
-    /// The slot that takes the whole object as JSON text.
-    pub whole: Option<usize>,
-    pub children: Children,
-    /// Of the root: some object is wanted as the text it is.
+    pub slots: Vec<Slot>,
+    /// Every slot at this node and below it.
+    pub below: Vec<Slot>,
+    /// The object of all properties: wanted as the text it is.
     pub keeps_text: bool,
-}
-
-/// What is wanted of an object, by key: those of one length lie together, so that most keys are told by a comparison
-/// or none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Children {
-    keys: Vec<Box<str>>,
-    nodes: Vec<Node>,
-    /// For each length, where its keys end; they begin where those of the length before end.
-    ends: Vec<usize>,
-}
-
-impl Children {
-    pub fn get(&self, key: &str) -> Option<&Node> {
-        let end = *self.ends.get(key.len())?;
-        let begin = key.len().checked_sub(1).map_or(0, |shorter| self.ends[shorter]);
-        let among = &self.keys[begin..end];
-        let place = among.iter().position(|known| **known == *key)?;
-        Some(&self.nodes[begin + place])
-    }
-
-    fn get_or_add(&mut self, key: &str) -> &mut Node {
-        let found = self
-            .keys
-            .binary_search_by(|known| (known.len(), &**known).cmp(&(key.len(), key)));
-        match found {
-            Ok(place) => &mut self.nodes[place],
-            Err(place) => {
-                self.keys.insert(place, key.into());
-                self.nodes.insert(place, Node::default());
-                let last = self.ends.last().copied().unwrap_or_default();
-                self.ends.resize(self.ends.len().max(key.len() + 1), last);
-                for end in &mut self.ends[key.len()..] {
-                    *end += 1;
-                }
-                &mut self.nodes[place]
-            }
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.keys.iter().map(|key| &**key).zip(&self.nodes)
-    }
+    pub children: ByKey<Node>,
 }
 
 impl Node {
-    fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, slot: usize) {
+    fn insert<'p>(&mut self, path: impl Iterator<Item = &'p str>, slot: Slot) {
         let mut node = self;
+        node.below.push(slot);
         for step in path {
-            node = node.children.get_or_add(step);
+            node = node.children.get_or_insert_with(step, Node::default);
+            node.below.push(slot);
         }
         node.slots.push(slot);
-    }
-
-    /// Every slot at this node and below it.
-    pub fn all_slots(&self, found: &mut Vec<usize>) {
-        found.extend(&self.slots);
-        found.extend(self.whole);
-        for (_, child) in self.children.iter() {
-            child.all_slots(found);
-        }
+        node.keeps_text |= slot == Slot::AllProperties;
     }
 }
 
@@ -253,30 +201,24 @@ pub struct Plan {
     pub(crate) root: Node,
     pub(crate) outside: Vec<(Field, Outside)>,
     pub(crate) unit: Unit,
-    pub(crate) slots: usize,
+    /// How many are wanted.
+    pub(crate) properties: usize,
     /// The steps to the object that holds the properties.
     base: Vec<String>,
-    /// The slot of all properties, where they are asked for.
-    pub(crate) whole: Option<usize>,
+    /// All properties are wanted beside, as JSON text.
+    pub(crate) wants_all: bool,
 }
 
-/// What a record is read into; as many as most plans have lie on the stack.
-pub(crate) type Slots<'a> = SmallVec<[Value<'a>; Field::COUNT + 4]>;
-
 impl Plan {
-    pub(crate) fn empty_slots<'a>(&self) -> Slots<'a> {
-        std::iter::repeat_n(Value::Missing, self.slots).collect()
-    }
-
-    /// Slots 0 to 11 are the fields, those behind them the properties in the order given.
+    /// A plan of the fields, and of the properties in the order given.
     pub fn new(fields: &Fields, properties: &[PropertyPath]) -> Plan {
         let mut plan = Plan {
             root: Node::default(),
             outside: Vec::new(),
             unit: Unit::Ms,
-            slots: Field::COUNT + properties.len(),
+            properties: properties.len(),
             base: Vec::new(),
-            whole: None,
+            wants_all: false,
         };
         for field in Field::ALL {
             plan.add_field(field, fields.get(field));
@@ -289,21 +231,16 @@ impl Plan {
         };
         for (index, path) in properties.iter().enumerate() {
             let steps = plan.base.iter().chain(path).map(String::as_str);
-            plan.root.insert(steps, Field::COUNT + index);
+            plan.root.insert(steps, Slot::Property(index));
         }
         plan
     }
 
     /// The same, and all properties beside, as JSON text.
     pub fn with_all_properties(mut self) -> Plan {
-        let mut node = &mut self.root;
-        node.keeps_text = true;
-        for step in &self.base {
-            node = node.children.get_or_add(step);
-        }
-        node.whole = Some(self.slots);
-        self.whole = Some(self.slots);
-        self.slots += 1;
+        let base = self.base.iter().map(String::as_str);
+        self.root.insert(base, Slot::AllProperties);
+        self.wants_all = true;
         self
     }
 
@@ -313,7 +250,7 @@ impl Plan {
     }
 
     fn add_field(&mut self, field: Field, source: Option<&FieldSource>) {
-        let slot = field as usize;
+        let slot = Slot::of(field);
         match source {
             None => self.root.insert(std::iter::once(field.name()), slot),
             Some(FieldSource::Path(path)) => self.root.insert(path.split('.'), slot),
@@ -342,9 +279,9 @@ impl Plan {
             root: Node::default(),
             outside: Vec::new(),
             unit: Unit::Ms,
-            slots: Field::COUNT,
+            properties: 0,
             base: Vec::new(),
-            whole: None,
+            wants_all: false,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! From a record to an event: the fields' own rules, whatever the format was.
 
-use std::borrow::Cow;
 use std::str::FromStr;
 
+use bumpalo::Bump;
 use jiff::Timestamp;
 
-use crate::plan::{Outside, Slots};
+use crate::plan::Outside;
+use crate::slots::{Slot, Slots};
 use crate::{DIMENSIONS, Event, Field, MAX_RECORD_BYTES, Plan, Reason, Rejection, Value, json};
 
 /// The end of the calendar for events, exclusive: 2100-01-01T00:00:00Z.
@@ -28,6 +29,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// The bytes to be decoded; or why there is nothing to decode.
+    #[inline]
     pub(crate) fn checked_payload(&self) -> Result<&'a [u8], Rejection> {
         let Some(payload) = self.payload else {
             return Err(Rejection::new(Reason::Tombstone, "the record has no value"));
@@ -50,30 +52,24 @@ pub fn read<R>(
     use_event: impl FnOnce(&Event<'_>) -> R,
 ) -> Result<R, Rejection> {
     let payload = record.checked_payload()?;
-    let mut slots = plan.empty_slots();
+    let made = Bump::new();
+    let mut slots = Slots::new(&made);
+    slots.expect_properties(plan.properties);
     json::read(payload, &plan.root, &mut slots)?;
-    use_slots(record, plan, slots, use_event)
+    use_slots(record, plan, &mut slots, use_event)
 }
 
 /// From the slots of a plan to the event: the fields' own rules, whatever the format was.
+#[inline]
 pub(crate) fn use_slots<'a, R>(
     record: &Record<'a>,
     plan: &'a Plan,
-    mut slots: Slots<'a>,
+    slots: &mut Slots<'a>,
     use_event: impl FnOnce(&Event<'_>) -> R,
 ) -> Result<R, Rejection> {
-    fill_from_outside(record, plan, &mut slots);
-    let (fields, properties) = slots.split_at(Field::COUNT);
-    let all_properties = match plan.whole.map(|slot| &slots[slot]) {
-        Some(Value::Object(text)) => text.as_ref(),
-        _ => "",
-    };
-    let names: [Option<Cow<'_, str>>; Field::COUNT] = std::array::from_fn(|slot| {
-        let is_name = slot != Field::Timestamp as usize;
-        is_name.then(|| fields[slot].name()).flatten()
-    });
-    let name = |field: Field| names[field as usize].as_deref().unwrap_or_default();
-    let event = Event {
+    fill_from_outside(record, plan, slots);
+    let name = |field: Field| slots.names[field as usize];
+    let mut event = Event {
         message_id: name(Field::MessageId),
         app: required(name(Field::App), Reason::NoApp, "app")?,
         event: required(name(Field::Event), Reason::NoEvent, "event")?,
@@ -82,23 +78,29 @@ pub(crate) fn use_slots<'a, R>(
         time: 0,
         session_id: name(Field::SessionId),
         dimensions: DIMENSIONS.map(name),
-        properties,
-        all_properties,
+        properties: &slots.properties,
+        all_properties: slots.all_properties,
     };
     required(event.user(), Reason::NoUser, "user_id and anonymous_id")?;
-    let time = time_ms(&fields[Field::Timestamp as usize], plan)?;
-    Ok(use_event(&Event { time, ..event }))
+    event.time = time_ms(&slots.time, plan)?;
+    Ok(use_event(&event))
 }
 
+#[inline]
 fn required<'a>(text: &'a str, reason: Reason, name: &str) -> Result<&'a str, Rejection> {
     if text.is_empty() {
-        Err(Rejection::new(reason, format!("{name}: missing or empty")))
-    } else {
-        Ok(text)
+        return Err(missing(reason, name));
     }
+    Ok(text)
 }
 
-fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut [Value<'a>]) {
+#[cold]
+fn missing(reason: Reason, name: &str) -> Rejection {
+    Rejection::new(reason, format!("{name}: missing or empty"))
+}
+
+#[inline]
+fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut Slots<'a>) {
     for (field, outside) in &plan.outside {
         let bytes = match outside {
             Outside::Value(value) => Some(value.as_bytes()),
@@ -110,10 +112,11 @@ fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut [Value
                 .find(|(header, _)| header == name)
                 .map(|(_, value)| *value),
         };
-        slots[*field as usize] = match bytes.map(std::str::from_utf8) {
-            Some(Ok(text)) => Value::Text(Cow::Borrowed(text)),
-            _ => Value::Missing,
-        };
+        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        slots.put(
+            text.map_or(Value::Missing, |text| Value::Text(text.into())),
+            &[Slot::of(*field)],
+        );
     }
 }
 

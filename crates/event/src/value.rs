@@ -15,8 +15,6 @@ pub enum Value<'a> {
     /// The event's time where its type says what it is, in milliseconds since 1970.
     Instant(i64),
     Text(Cow<'a, str>),
-    /// The JSON text of an object that is asked for whole.
-    Object(Cow<'a, str>),
 }
 
 impl<'a> Value<'a> {
@@ -32,20 +30,11 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The text of an id or a name: text as it is, a number as its decimal text, all else as left out.
-    pub fn name(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Value::Text(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
-            Value::Number(number) => Some(number.decimal()),
-            _ => None,
-        }
-    }
-
     /// The text under which a property's value is kept in a slice: numbers in shortest form,
     /// booleans `true` and `false`; none for a missing or null property.
     pub fn slice_text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Value::Missing | Value::Null | Value::Object(_) => None,
+            Value::Missing | Value::Null => None,
             Value::Bool(true) => Some(Cow::Borrowed("true")),
             Value::Bool(false) => Some(Cow::Borrowed("false")),
             Value::Number(number) => Some(number.decimal()),

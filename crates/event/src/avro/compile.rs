@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use apache_avro::Schema;
 use apache_avro::schema::{Name, Namespace};
 
-use super::{AvroDecoder, Scalar, Shape, Step};
+use super::{AvroDecoder, Member, Scalar, Shape, Step};
+use crate::keys::ByKey;
 use crate::plan::Node;
+use crate::slots::Slot;
 
 pub(super) struct Compiler<'s> {
     names: BTreeMap<String, &'s Schema>,
@@ -90,7 +92,7 @@ impl<'s> Compiler<'s> {
             Schema::Record(record) if !wanted.children.is_empty() => {
                 let name = record.name.fully_qualified_name(namespace);
                 for field in &record.fields {
-                    match wanted.children.get(&field.name) {
+                    match wanted.children.get(field.name.as_bytes()) {
                         Some(child) => self.steps(&field.schema, &name.namespace, child, out)?,
                         None => {
                             let shape = self.shape(&field.schema, &name.namespace)?;
@@ -100,21 +102,16 @@ impl<'s> Compiler<'s> {
                 }
             }
             Schema::Map(map) if !wanted.children.is_empty() => {
-                let mut below = BTreeMap::new();
-                let mut steps = BTreeMap::new();
+                let mut members = ByKey::default();
                 for (key, child) in wanted.children.iter() {
-                    let mut inner = Vec::new();
-                    self.steps(&map.types, namespace, child, &mut inner)?;
-                    let mut slots = Vec::new();
-                    child.all_slots(&mut slots);
-                    steps.insert(key.to_owned(), inner);
-                    below.insert(key.to_owned(), slots);
+                    let mut steps = Vec::new();
+                    self.steps(&map.types, namespace, child, &mut steps)?;
+                    let below = child.below.clone();
+                    members.get_or_insert_with(key, || Member { steps, below });
                 }
-                let other = self.shape(&map.types, namespace)?;
                 out.push(Step::Map {
-                    wanted: steps,
-                    other,
-                    below,
+                    wanted: members,
+                    other: self.shape(&map.types, namespace)?,
                 });
             }
             Schema::Union(union) => {
@@ -124,10 +121,10 @@ impl<'s> Compiler<'s> {
                     self.steps(variant, namespace, wanted, &mut inner)?;
                     branches.push(inner);
                 }
-                out.push(Step::Union(branches));
+                out.push(one_of(branches, wanted));
             }
             other => match scalar(other, wanted) {
-                Some(scalar) => out.push(Step::Scalar(scalar, wanted.slots.clone())),
+                Some(scalar) => out.push(read(scalar, wanted)),
                 None => {
                     let shape = self.shape(other, namespace)?;
                     skip(out, shape);
@@ -193,7 +190,7 @@ impl<'s> Compiler<'s> {
 
 /// How a scalar that is wanted is read; none for what is no scalar.
 fn scalar(schema: &Schema, wanted: &Node) -> Option<Scalar> {
-    if wanted.slots.is_empty() {
+    if wanted.slots.iter().all(|slot| *slot == Slot::AllProperties) {
         return None;
     }
     Some(match schema {
@@ -220,6 +217,41 @@ fn scalar(schema: &Schema, wanted: &Node) -> Option<Scalar> {
         // A local time says no instant, a duration is no number.
         _ => return None,
     })
+}
+
+/// Reads a scalar into the slots that want it.
+fn read(scalar: Scalar, wanted: &Node) -> Step {
+    match (scalar, wanted.slots.as_slice()) {
+        (Scalar::Text, [Slot::Name(field)]) => Step::Name(*field),
+        (Scalar::Instant { digits }, [Slot::Time]) => Step::Time { digits },
+        (scalar, slots) => Step::Scalar(scalar, slots.to_vec()),
+    }
+}
+
+fn one_of(branches: Vec<Vec<Step>>, wanted: &Node) -> Step {
+    match branches
+        .iter()
+        .map(|branch| branch.as_slice())
+        .collect::<Vec<_>>()[..]
+    {
+        // Most fields of most schemas. Null is as left out.
+        [[Step::Scalar(Scalar::Null, _)], [Step::Name(field)]] => Step::NameOrNull(*field, 2),
+        [[Step::Name(field)], [Step::Scalar(Scalar::Null, _)]] => Step::NameOrNull(*field, 0),
+        _ => match branches.iter().map(|branch| scalar_of(branch)).collect() {
+            Some(scalars) => Step::Scalar(Scalar::Union(scalars), wanted.slots.clone()),
+            None => Step::Union(branches),
+        },
+    }
+}
+
+/// The scalar that steps read, if they read just one.
+fn scalar_of(steps: &[Step]) -> Option<Scalar> {
+    match steps {
+        [Step::Name(_)] => Some(Scalar::Text),
+        [Step::Time { digits }] => Some(Scalar::Instant { digits: *digits }),
+        [Step::Scalar(scalar, _)] => Some(scalar.clone()),
+        _ => None,
+    }
 }
 
 /// Skips that follow each other and have a fixed length are one.

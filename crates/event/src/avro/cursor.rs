@@ -1,5 +1,38 @@
 //! The primitives of Avro's binary encoding, read from borrowed bytes.
 
+use crate::text::utf8;
+
+/// Why bytes are not what the schema says. No more than a number, so that reading is not slowed by it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Broken {
+    EndsEarly,
+    EndsLate,
+    TooManyBits,
+    Length,
+    Choice,
+    NotUtf8,
+    Boolean,
+    NestedTooDeep,
+}
+
+impl Broken {
+    pub fn text(self) -> &'static str {
+        match self {
+            Broken::EndsEarly => "it ends too early",
+            Broken::EndsLate => "there are more bytes than the schema says",
+            Broken::TooManyBits => "an integer of more than 64 bits",
+            Broken::Length => "a length below zero",
+            Broken::Choice => "a branch or symbol that the schema does not have",
+            Broken::NotUtf8 => "text that is not UTF-8",
+            Broken::Boolean => "a boolean that is neither 0 nor 1",
+            Broken::NestedTooDeep => "records nested too deep",
+        }
+    }
+}
+
+/// Bytes that are read from their beginning. It is handed on by value, and what is done at each value is inlined, so
+/// that it stays in registers.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
 }
@@ -9,40 +42,54 @@ impl<'a> Cursor<'a> {
         Cursor { bytes }
     }
 
-    #[inline]
     pub fn left(&self) -> usize {
         self.bytes.len()
     }
 
-    #[inline]
-    pub fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
-        let (taken, rest) = self
-            .bytes
-            .split_at_checked(length)
-            .ok_or_else(|| "it ends too early".to_owned())?;
+    #[inline(always)]
+    pub fn take(&mut self, length: usize) -> Result<&'a [u8], Broken> {
+        let (taken, rest) = self.bytes.split_at_checked(length).ok_or(Broken::EndsEarly)?;
         self.bytes = rest;
         Ok(taken)
     }
 
-    #[inline]
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let taken = self.take(N)?;
-        taken.try_into().map_err(|_| "it ends too early".to_owned())
+    #[inline(always)]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
+        let (taken, rest) = self.bytes.split_first_chunk().ok_or(Broken::EndsEarly)?;
+        self.bytes = rest;
+        Ok(*taken)
     }
 
-    /// A zigzag integer of at most ten bytes.
-    #[inline]
-    pub fn varint(&mut self) -> Result<i64, String> {
+    /// An integer as it is encoded: of at most ten bytes, its sign the lowest bit.
+    #[inline(always)]
+    pub fn encoded(&mut self) -> Result<u64, Broken> {
+        let (first, rest) = self.bytes.split_first().ok_or(Broken::EndsEarly)?;
+        let mut value = u64::from(*first);
         // Lengths and branches are one byte most often.
-        if let [byte @ 0..=0x7f, rest @ ..] = self.bytes {
+        if value < 0x80 {
             self.bytes = rest;
-            let value = i64::from(*byte);
-            return Ok((value >> 1) ^ -(value & 1));
+        } else {
+            (value, *self) = self.long()?;
         }
-        self.long_varint()
+        Ok(value)
     }
 
-    fn long_varint(&mut self) -> Result<i64, String> {
+    #[inline(never)]
+    fn long(self) -> Result<(u64, Cursor<'a>), Broken> {
+        let Some(chunk) = self.bytes.first_chunk() else {
+            return self.byte_by_byte();
+        };
+        let word = u64::from_le_bytes(*chunk);
+        let last = !word & 0x8080_8080_8080_8080;
+        if last == 0 {
+            return self.byte_by_byte();
+        }
+        let bytes = &self.bytes[last.trailing_zeros() as usize / 8 + 1..];
+        // All bits up to the one that says which byte is the last.
+        Ok((seven_of_eight(word & (last ^ (last - 1))), Cursor { bytes }))
+    }
+
+    fn byte_by_byte(self) -> Result<(u64, Cursor<'a>), Broken> {
         let mut value: u64 = 0;
         for (index, byte) in self.bytes.iter().enumerate().take(10) {
             let bits = u64::from(byte & 0x7f);
@@ -51,87 +98,105 @@ impl<'a> Cursor<'a> {
             }
             value |= bits << (7 * index);
             if byte & 0x80 == 0 {
-                self.bytes = &self.bytes[index + 1..];
-                return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
+                let bytes = &self.bytes[index + 1..];
+                return Ok((value, Cursor { bytes }));
             }
         }
         Err(if self.bytes.len() < 10 {
-            "it ends too early".to_owned()
+            Broken::EndsEarly
         } else {
-            "an integer of more than 64 bits".to_owned()
+            Broken::TooManyBits
         })
     }
 
-    #[inline]
-    pub fn bytes(&mut self) -> Result<&'a [u8], String> {
-        let length = self.varint()?;
-        let length = usize::try_from(length).map_err(|_| format!("a length of {length}"))?;
-        self.take(length)
+    #[inline(always)]
+    pub fn integer(&mut self) -> Result<i64, Broken> {
+        Ok(decoded(self.encoded()?))
     }
 
-    #[inline]
-    pub fn text(&mut self) -> Result<&'a str, String> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| "text that is not UTF-8".to_owned())
-    }
-
-    /// The number of a branch or symbol, of so many.
-    #[inline]
-    pub fn index(&mut self, of: usize) -> Result<usize, String> {
-        let index = self.varint()?;
-        usize::try_from(index)
-            .ok()
-            .filter(|index| *index < of)
-            .ok_or_else(|| format!("choice {index} of {of}"))
-    }
-
-    /// The number of items of the next block, and its bytes where they are given; none at the end.
-    fn block(&mut self) -> Result<Option<(u64, Option<usize>)>, String> {
-        match self.varint()? {
-            0 => Ok(None),
-            count @ 1.. => Ok(Some((count.unsigned_abs(), None))),
-            count => {
-                let size = self.varint()?;
-                let size = usize::try_from(size).map_err(|_| format!("a block of {size} bytes"))?;
-                Ok(Some((count.unsigned_abs(), Some(size))))
-            }
+    #[inline(always)]
+    pub fn bytes(&mut self) -> Result<&'a [u8], Broken> {
+        let encoded = self.encoded()?;
+        if encoded & 1 == 1 {
+            return Err(Broken::Length);
         }
+        self.take((encoded >> 1) as usize)
     }
 
-    /// Reads every item of a list of blocks. An item takes bytes, so that they end.
-    pub fn blocks(&mut self, mut item: impl FnMut(&mut Self) -> Result<(), String>) -> Result<(), String> {
-        while let Some((count, _)) = self.block()? {
-            for _ in 0..count {
-                item(self)?;
-            }
+    #[inline(always)]
+    pub fn text(&mut self) -> Result<&'a str, Broken> {
+        utf8(self.bytes()?).ok_or(Broken::NotUtf8)
+    }
+
+    /// What is chosen by the number that comes next: a branch or a symbol.
+    #[inline(always)]
+    pub fn choice<'c, T>(&mut self, among: &'c [T]) -> Result<&'c T, Broken> {
+        // One below zero lies beyond any list.
+        among.get(self.integer()? as usize).ok_or(Broken::Choice)
+    }
+
+    /// The number of items of the next block, and its bytes where they are given; no items at the end.
+    #[inline(always)]
+    pub fn block(&mut self) -> Result<(u64, Option<usize>), Broken> {
+        let count = self.integer()?;
+        if count >= 0 {
+            return Ok((count as u64, None));
         }
-        Ok(())
+        let size = self.integer()?;
+        let bytes = usize::try_from(size).map_err(|_| Broken::Length)?;
+        Ok((count.unsigned_abs(), Some(bytes)))
+    }
+}
+
+/// The integer of an encoded one: 0, -1, 1, -2 …
+#[inline(always)]
+fn decoded(encoded: u64) -> i64 {
+    (encoded >> 1) as i64 ^ -((encoded & 1) as i64)
+}
+
+/// The lower seven bits of each byte, next to each other.
+#[inline]
+fn seven_of_eight(word: u64) -> u64 {
+    let pairs = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    (fours & 0x0000_0000_0fff_ffff) | (fours & 0x0fff_ffff_0000_0000) >> 4
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(value: i64) -> Vec<u8> {
+        let mut rest = (value << 1 ^ value >> 63) as u64;
+        let mut bytes = Vec::new();
+        while rest > 0x7f {
+            bytes.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+        bytes
     }
 
-    /// Passes over a list of blocks; at once where their sizes are given.
-    pub fn skip_blocks(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), String>,
-    ) -> Result<(), String> {
-        while let Some((count, size)) = self.block()? {
-            match size {
-                Some(size) => {
-                    self.take(size)?;
+    /// Of every length, with and without bytes behind them.
+    #[test]
+    fn integers_are_read_as_they_were_written() {
+        let edges = (0..63).flat_map(|bits| [(1i64 << bits) - 1, 1 << bits, (1 << bits) + 1]);
+        for value in edges.chain([i64::MAX, 0x0123_4567_89ab_cdef]) {
+            for value in [value, -value, !value] {
+                for behind in [0, 1, 8] {
+                    let bytes = [written(value), vec![0xff; behind]].concat();
+                    let mut cursor = Cursor::new(&bytes);
+                    assert_eq!(cursor.integer(), Ok(value));
+                    assert_eq!(cursor.left(), behind);
                 }
-                None => {
-                    for _ in 0..count {
-                        item(self)?;
-                    }
-                }
             }
         }
-        Ok(())
-    }
-
-    /// Passes over a list of items that take no bytes.
-    pub fn empty_blocks(&mut self) -> Result<(), String> {
-        while let Some((_, size)) = self.block()? {
-            self.take(size.unwrap_or(0))?;
+        for (bytes, why) in [
+            ([[0xff; 9].as_slice(), &[2]].concat(), Broken::TooManyBits),
+            (vec![0xff; 9], Broken::EndsEarly),
+            (Vec::new(), Broken::EndsEarly),
+        ] {
+            assert_eq!(Cursor::new(&bytes).integer(), Err(why));
         }
-        Ok(())
     }
 }

@@ -1,6 +1,10 @@
 //! A JSON record, read in one pass into the slots of a plan.
 //!
-//! What JSON is, serde_json says. A value that is wanted is kept as its text first, so that a number keeps its digits.
+//! What JSON is, serde_json says. Nearly all records are plainer than JSON may be, and are read straight off their
+//! bytes by [`scan`], which takes a third of the time; where it meets anything that it leaves to the library, the
+//! library reads the whole record again, and says what is wrong with it.
+
+mod scan;
 
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -10,11 +14,30 @@ use crate::slots::Slots;
 use crate::{Reason, Rejection, Value};
 
 pub(crate) fn read<'a>(payload: &'a [u8], root: &Node, slots: &mut Slots<'a>) -> Result<(), Rejection> {
-    let unreadable = |detail: String| Rejection::new(Reason::Unreadable, detail);
-    let text = std::str::from_utf8(payload).map_err(|error| unreadable(format!("not UTF-8: {error}")))?;
+    // ASCII is told faster, and is UTF-8.
+    if !payload.iter().fold(0, |all, byte| all | byte).is_ascii() {
+        utf8(payload)?;
+    }
+    match scan::read(payload, root, slots) {
+        Some(()) => Ok(()),
+        None => read_by_library(utf8(payload)?, root, slots),
+    }
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, Rejection> {
+    std::str::from_utf8(payload).map_err(|error| unreadable(format!("not UTF-8: {error}")))
+}
+
+fn unreadable(detail: String) -> Rejection {
+    Rejection::new(Reason::Unreadable, detail)
+}
+
+#[cold]
+fn read_by_library<'a>(text: &'a str, root: &Node, slots: &mut Slots<'a>) -> Result<(), Rejection> {
     if !text.trim_start().starts_with('{') {
         return Err(unreadable("not a JSON object".to_owned()));
     }
+    slots.clear(&root.below);
     if root.keeps_text {
         slots.all_properties = text;
     }
@@ -126,3 +149,6 @@ impl<'s> Visitor<'_> for KeySeed<'s> {
         Ok(self.0.children.get(key.as_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests;

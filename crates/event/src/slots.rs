@@ -117,6 +117,19 @@ impl<'a> Slots<'a> {
         }
     }
 
+    /// A number of which the text is known, as JSON writes it.
+    pub fn put_number(&mut self, text: &'a str, number: Number<'a>, wanted: &[Slot]) {
+        for slot in wanted {
+            match (slot, number) {
+                // The decimal text of a whole number, but for a zero with a sign.
+                (Slot::Name(field), Number::Int(..=-1 | 1..)) => self.names[*field as usize] = text,
+                // A fraction of a time is cut on its digits.
+                (Slot::Time, Number::Float(_)) => self.time = Value::Number(Number::Text(text)),
+                _ => self.put_one(Value::Number(number), *slot),
+            }
+        }
+    }
+
     /// Text that no record holds.
     pub fn keep(&self, text: &str) -> &'a str {
         self.made.alloc_str(text)

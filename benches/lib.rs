@@ -3,6 +3,8 @@
 
 pub mod load;
 pub mod machine;
+pub mod packed;
+pub mod running;
 pub mod traffic;
 
 use std::sync::LazyLock;

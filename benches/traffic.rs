@@ -108,6 +108,21 @@ pub struct Behaviour {
     pub is_repeated: bool,
 }
 
+impl Behaviour {
+    /// A user opens the shop; it is the only thing that they do.
+    pub fn first(user: u32, time_ms: i64) -> Behaviour {
+        Behaviour {
+            arrives_ms: time_ms,
+            time_ms,
+            user,
+            step: Step::Open,
+            // Apart from the numbers of traffic: nobody is taken for a duplicate.
+            number: (1 << 63) | (time_ms as u64) << 24 | u64::from(user) & 0xff_ffff,
+            is_repeated: false,
+        }
+    }
+}
+
 /// A user on a visit, and when their next step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Visit {

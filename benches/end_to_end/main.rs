@@ -1,14 +1,16 @@
 //! Side by side, on one machine and the same events: bare consumers that throw records away, Cambium with every
-//! processor and ClickHouse, decoding alone.
+//! processor and ClickHouse, decoding alone; and, where they are asked for, Flink SQL and ClickHouse by itself.
 //!
 //!     cargo bench --package cambium-benches --bench end_to_end
 //!     cargo bench --package cambium-benches --bench end_to_end -- --quick --format avro
+//!     cargo bench --package cambium-benches --bench end_to_end -- --peers flink,clickhouse
 //!
 //! A real Kafka, two partitions keyed by user, lz4. Each contestant is a process of its own on one core, so that its
 //! processor time and memory are its own; broker, ClickHouse and this program share the other cores.
 
 mod bare;
 mod decode;
+mod peers;
 mod report;
 mod whole;
 
@@ -17,9 +19,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cambium_benches::load::{Loaded, load, now_ms};
 use cambium_benches::machine::{Cores, Role, take_place};
+use cambium_benches::running::Itself;
 use cambium_benches::traffic::{Encoding, Settings, check_avro};
 use cambium_kafka::LocalKafka;
 use clap::{Parser, Subcommand, ValueEnum};
+use peers::Peer;
 use report::{Figure, median, table};
 
 const PARTITIONS: i32 = 2;
@@ -45,6 +49,9 @@ struct Cli {
     /// Each contestant so often; the figures are those of the round in the middle
     #[arg(long, value_name = "N", default_value_t = 1)]
     rounds: usize,
+    /// Other engines beside, which are fetched for it
+    #[arg(long, value_delimiter = ',', value_name = "PEERS")]
+    peers: Vec<Peer>,
     #[command(subcommand)]
     child: Option<Contestant>,
     /// As cargo says to every benchmark
@@ -76,42 +83,31 @@ enum Contestant {
     Poll(bare::Arguments),
     Batch(bare::Arguments),
     Decode(decode::Arguments),
-    /// Cambium itself, as it is
-    Run(cambium::commands::run::Arguments),
-    /// The embedded engine, which Cambium starts
-    Clickhouse(cambium::commands::clickhouse::Arguments),
+    #[command(flatten)]
+    Cambium(Itself),
 }
 
 fn main() -> Result<()> {
-    let cli = Cli::parse();
-    match &cli.child {
-        None => {}
-        Some(Contestant::Clickhouse(_)) => take_place(Role::Server)?,
-        Some(_) => take_place(Role::Consumer)?,
-    }
-    // Behind taking places: a runtime has as many threads as there are cores.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match cli.child {
-        None => runtime.block_on(measure(&cli)),
-        Some(Contestant::Poll(arguments)) => say(bare::by_poll(&arguments)?),
-        Some(Contestant::Batch(arguments)) => say(bare::by_batch(&arguments)?),
-        Some(Contestant::Decode(arguments)) => say(decode::run(&arguments)?),
-        Some(Contestant::Run(arguments)) => {
-            let warnings =
-                tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::WARN);
-            warnings.with_writer(std::io::stderr).init();
-            runtime.block_on(cambium::commands::run::run(arguments))
-        }
-        Some(Contestant::Clickhouse(arguments)) => {
-            runtime.block_on(cambium::commands::clickhouse::run(arguments))
-        }
-    }
-}
-
-/// A child's last word.
-fn say(figure: Figure) -> Result<()> {
+    let mut cli = Cli::parse();
+    let Some(child) = cli.child.take() else {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(measure(&cli));
+    };
+    let figure = match child {
+        Contestant::Cambium(itself) => return itself.run(),
+        Contestant::Poll(arguments) => alone(|| bare::by_poll(&arguments))?,
+        Contestant::Batch(arguments) => alone(|| bare::by_batch(&arguments))?,
+        Contestant::Decode(arguments) => alone(|| decode::run(&arguments))?,
+    };
+    // A child's last word.
     println!("{}", serde_json::to_string(&figure)?);
     Ok(())
+}
+
+/// Does something on the core of contestants.
+fn alone(contestant: impl FnOnce() -> Result<Figure>) -> Result<Figure> {
+    take_place(Role::Consumer)?;
+    contestant()
 }
 
 async fn measure(cli: &Cli) -> Result<()> {
@@ -126,6 +122,9 @@ async fn measure(cli: &Cli) -> Result<()> {
             );
         }
         None => eprintln!("there is one core only: contestants share it with the broker and with ClickHouse"),
+    }
+    for peer in &cli.peers {
+        peer.install()?;
     }
     let kafka = tokio::task::block_in_place(LocalKafka::start)?;
     let ground = Ground {
@@ -144,6 +143,8 @@ async fn measure(cli: &Cli) -> Result<()> {
         };
         let loaded = load(&ground.brokers, PARTITIONS, *encoding, settings).await?;
         describe(&loaded);
+        // Once for nothing: behind that, the log lies in memory for all of them.
+        ground.bare("batch", &loaded)?;
         let mut rounds: Vec<Vec<Figure>> = Vec::new();
         for round in 1..=cli.rounds {
             for (place, figure) in ground.round(&loaded).await?.into_iter().enumerate() {
@@ -158,7 +159,20 @@ async fn measure(cli: &Cli) -> Result<()> {
                 }
             }
         }
-        let figures: Vec<Figure> = rounds.into_iter().filter_map(median).collect();
+        let mut figures: Vec<Figure> = rounds.into_iter().filter_map(median).collect();
+        for peer in &cli.peers {
+            // They take minutes: once is enough. One that fails takes nothing from the others.
+            let ran = peer.run(&peers::Ground {
+                brokers: &ground.brokers,
+                cores: ground.cores.as_ref(),
+                loaded: &loaded,
+                settings,
+            });
+            match ran {
+                Ok(more) => figures.extend(more),
+                Err(error) => eprintln!("  {peer:?}: {error:#}"),
+            }
+        }
         println!("{}\n\n{}\n", title(&loaded), table(&figures, ["poll", "batch"]));
     }
     Ok(())
@@ -194,32 +208,22 @@ impl Ground {
     /// Every contestant once, near each other in time: what else the machine does then hits all of them.
     async fn round(&self, loaded: &Loaded) -> Result<Vec<Figure>> {
         let events = loaded.events.to_string();
-        let partitions = PARTITIONS.to_string();
-        let source = [
-            "--brokers",
-            &self.brokers,
-            "--topic",
-            &loaded.topic,
-            "--partitions",
-            &partitions,
-            "--events",
-            &events,
-        ];
         let users = self.users.to_string();
-        let decode = [
-            "--encoding",
-            loaded.encoding.name(),
-            "--events",
-            &events,
-            "--users",
-            &users,
-        ];
+        let encoding = loaded.encoding.name();
+        let decode = ["--encoding", encoding, "--events", &events, "--users", &users];
         Ok(vec![
-            self.child("poll", &source)?,
-            self.child("batch", &source)?,
+            self.bare("poll", loaded)?,
+            self.bare("batch", loaded)?,
             self.child("decode", &decode)?,
             whole::run(&self.brokers, loaded, self.cores.as_ref()).await?,
         ])
+    }
+
+    fn bare(&self, name: &str, loaded: &Loaded) -> Result<Figure> {
+        let numbers = [PARTITIONS.to_string(), loaded.events.to_string()];
+        let place = ["--brokers", &self.brokers, "--topic", &loaded.topic];
+        let amount = ["--partitions", &numbers[0], "--events", &numbers[1]];
+        self.child(name, &[place, amount].concat())
     }
 
     fn child(&self, name: &str, arguments: &[&str]) -> Result<Figure> {

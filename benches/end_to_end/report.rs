@@ -18,6 +18,13 @@ pub struct Figure {
     pub peak_bytes: u64,
     #[serde(default)]
     pub clickhouse: Option<ClickHouse>,
+    /// False: it was given up after that time.
+    #[serde(default = "yes")]
+    pub is_finished: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What writing took, beside.
@@ -57,6 +64,7 @@ impl Watched {
             processor_seconds: processor.as_secs_f64(),
             peak_bytes: machine::peak_memory(process)?,
             clickhouse: None,
+            is_finished: true,
         })
     }
 }
@@ -97,6 +105,11 @@ pub fn table(figures: &[Figure], to: [&str; 2]) -> String {
     header.extend(rest.map(str::to_owned));
     table.set_header(header);
     for figure in figures {
+        if !figure.is_finished {
+            let given_up = format!("{}: not finished after {:.0} s", figure.who, figure.seconds);
+            table.add_row([given_up]);
+            continue;
+        }
         let mut row = vec![figure.who.clone(), thousands(figure.events_per_second())];
         row.extend(figures.iter().take(to.len()).map(|bare| {
             let ratio = figure.events_per_second() / bare.events_per_second();

@@ -1,120 +1,14 @@
 //! Cambium as it runs in earnest: `cambium run` in a process of its own, with its embedded ClickHouse beside it.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use cambium_benches::CONFIGURATION;
+use anyhow::{Context, Result, ensure};
 use cambium_benches::load::Loaded;
 use cambium_benches::machine::{self, Cores};
+use cambium_benches::running::Running;
 use cambium_clickhouse::Client;
-use cambium_clickhouse::embedded::ADDRESS_FILE;
 
 use crate::report::{ClickHouse, Figure};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Without any progress for so long, it hangs.
-const STANDSTILL: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// A `cambium run`, which is asked to end when this is dropped.
-struct Running {
-    child: Child,
-    http: String,
-}
-
-impl Running {
-    fn start(brokers: &str, loaded: &Loaded, cores: Option<&Cores>, directory: &Path) -> Result<Running> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let http = format!("127.0.0.1:{port}");
-        let (topic, format) = (&loaded.topic, loaded.encoding.name());
-        let text = format!(
-            "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{topic}-{port}\"\n\
-             [[source]]\ntopic = \"{topic}\"\nformat = \"{format}\"\n\
-             [http]\nlisten = \"{http}\"\n{CONFIGURATION}"
-        );
-        let config = directory.join("cambium.toml");
-        fs::write(&config, text).context("cannot write the configuration")?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("run").arg("--config").arg(&config);
-        command.arg("--data").arg(directory);
-        command.stdin(Stdio::null());
-        if let Some(cores) = cores {
-            cores.hand_down(&mut command);
-        }
-        let child = command.spawn().context("cannot start cambium run")?;
-        Ok(Running { child, http })
-    }
-
-    /// Waits until the first partition is started: from there on it reads.
-    fn wait_until_it_reads(&mut self) -> Result<()> {
-        let begun = Instant::now();
-        while !get(&self.http, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("cambium run ended at its start: {status}");
-            }
-            ensure!(begun.elapsed() < PATIENCE, "cambium run does not start to read");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
-    }
-
-    /// The sum of a metric over its labels.
-    fn metric(&self, name: &str) -> Result<f64> {
-        let answer = get(&self.http, "/metrics")?;
-        let mine = answer.lines().filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
-        });
-        let values = mine.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
-        Ok(values.sum())
-    }
-
-    /// Asks the program and not ClickHouse, which has enough to do.
-    async fn wait_until_all_is_written(&self, events: u64) -> Result<()> {
-        let (mut seen, mut seen_at) = (0, Instant::now());
-        while seen < events {
-            let written = self.metric("cambium_acknowledged_offset")? as u64;
-            if written > seen {
-                (seen, seen_at) = (written, Instant::now());
-            }
-            ensure!(
-                seen_at.elapsed() < STANDSTILL,
-                "{seen} of {events} events are counted, and no more come"
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let id = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status();
-        if asked.is_err() {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
-    }
-}
-
-/// One request over HTTP.
-fn get(address: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
 
 /// What a run has taken up to a moment.
 struct Times {
@@ -161,17 +55,13 @@ struct Spent {
 /// From the first record to the last row that is in ClickHouse.
 pub async fn run(brokers: &str, loaded: &Loaded, cores: Option<&Cores>) -> Result<Figure> {
     let directory = tempfile::tempdir()?;
-    let mut running = Running::start(brokers, loaded, cores, directory.path())?;
+    let mut running = Running::start(brokers, (&loaded.topic, loaded.encoding), cores, directory.path())?;
     running.wait_until_it_reads()?;
-    let program = running.child.id();
-    let clickhouse = *machine::children(program)?
-        .first()
-        .context("cambium run has no ClickHouse")?;
+    let program = running.process_id();
+    let (clickhouse, client) = running.clickhouse()?;
     let before = Times::of(program, clickhouse, cores)?;
     running.wait_until_all_is_written(loaded.events).await?;
     let spent = Times::of(program, clickhouse, cores)?.since(&before);
-    let url = fs::read_to_string(directory.path().join("clickhouse").join(ADDRESS_FILE))?;
-    let client = Client::new(url.trim(), "default", None, "cambium");
     explain(&spent, program, &client).await?;
     check(&client, loaded).await?;
     let stored = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'cambium'";
@@ -188,6 +78,7 @@ pub async fn run(brokers: &str, loaded: &Loaded, cores: Option<&Cores>) -> Resul
             bytes: number(&client, &event("InsertedBytes")).await?,
             stored_bytes: number(&client, stored).await?,
         }),
+        is_finished: true,
     })
 }
 

@@ -19,12 +19,16 @@ use cambium_engine::Partition;
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
 use clap::{Parser, ValueEnum};
 
+/// As in `cambium`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SHORT: usize = 10_000;
 const LONG: usize = 40_000;
 const USERS: u32 = 4_000;
 /// Events between two flushes of a partition.
 const FLUSH: usize = 100_000;
-/// Records that are looked at together, as `cambium run` does.
+/// Records that are applied together, as `cambium run` does.
 const TOGETHER: usize = 16;
 /// When the last event arrives: 2026-11-01.
 const END_MS: i64 = 1_793_491_200_000;
@@ -146,10 +150,7 @@ fn measured_apply(mut partition: Partition<Processors>, records: &Records) -> Re
     let records: Vec<Record<'_>> = records.iter().collect();
     for flush in records.chunks(FLUSH) {
         for together in flush.chunks(TOGETHER) {
-            partition.foresee(together);
-            for record in together {
-                partition.apply(record)?;
-            }
+            partition.apply_together(together)?;
         }
         black_box(partition.flush_running());
     }

@@ -48,19 +48,26 @@ impl Packed {
 
 /// Events between two flushes of a partition: a second's worth.
 const FLUSH: usize = 100_000;
+/// Records that are applied together, as `cambium run` does.
+const TOGETHER: usize = 16;
 
 /// Goes on counting where the partition stands. Rows are made and thrown away.
 pub fn count(partition: &mut Partition<Processors>, records: &Packed) -> Result<()> {
-    for (place, payload) in records.iter().enumerate() {
-        let record = Record {
-            offset: partition.position(),
+    let first = partition.position();
+    let records: Vec<Record<'_>> = records
+        .iter()
+        .zip(first..)
+        .map(|(payload, offset)| Record {
+            offset,
             payload: Some(payload),
             ..Record::default()
-        };
-        partition.apply(&record)?;
-        if place % FLUSH == FLUSH - 1 {
-            black_box(partition.flush()?);
+        })
+        .collect();
+    for second in records.chunks(FLUSH) {
+        for together in second.chunks(TOGETHER) {
+            partition.apply_together(together)?;
         }
+        black_box(partition.flush_running());
     }
     black_box(partition.flush()?);
     Ok(())

@@ -26,6 +26,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use peers::Peer;
 use report::{Figure, median, table};
 
+/// As in `cambium`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PARTITIONS: i32 = 2;
 pub const SEED: u64 = 7;
 const EVENTS: u64 = 10_000_000;

@@ -16,6 +16,10 @@ use anyhow::Result;
 use cambium_benches::traffic::Encoding;
 use clap::{Parser, ValueEnum};
 
+/// As in `cambium`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 struct Cli {
     /// What is measured; left out: everything

@@ -1,6 +1,7 @@
 //! Names as integers. Each kind of name keeps its first values, up to a limit; what comes after
 //! is `(other)`, so that a field filled with ids by mistake costs a bounded amount of memory.
 
+use cambium_event::{IN_ENDS, ends};
 use serde::{Deserialize, Serialize};
 
 use crate::Map;
@@ -41,6 +42,47 @@ struct Dictionary {
     ids: Map<Box<str>, u32>,
     #[serde(skip)]
     texts: Vec<Box<str>>,
+    #[serde(skip)]
+    lately: Lately,
+}
+
+/// The short texts that were asked for lately: nearly all of what events bring are a few of them, again and again.
+#[derive(Clone, Debug, Default)]
+struct Lately(Vec<Short>);
+
+/// A text that is told by its length and its ends, and its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Short {
+    ends: [u64; 2],
+    length: u32,
+    id: u32,
+}
+
+/// Places, each for the last text that fell on it: a power of two.
+const PLACES: usize = 64;
+
+impl Lately {
+    fn place(ends: [u64; 2]) -> usize {
+        let mixed = (ends[0] ^ ends[1].rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> (u64::BITS - PLACES.trailing_zeros())) as usize
+    }
+
+    fn get(&self, ends: [u64; 2], text: &str) -> Option<u32> {
+        let short = self.0.get(Lately::place(ends))?;
+        let is_it = short.id != NONE && short.ends == ends && short.length as usize == text.len();
+        is_it.then_some(short.id)
+    }
+
+    fn put(&mut self, ends: [u64; 2], text: &str, id: u32) {
+        if text.len() <= IN_ENDS {
+            self.0.resize(PLACES, Short::default());
+            self.0[Lately::place(ends)] = Short {
+                ends,
+                length: text.len() as u32,
+                id,
+            };
+        }
+    }
 }
 
 /// Whether a number stands for one text.
@@ -82,7 +124,12 @@ impl Names {
             self.dictionaries.resize_with(index + 1, Dictionary::default);
         }
         let dictionary = &mut self.dictionaries[index];
+        let ends = ends(text.as_bytes());
+        if let Some(id) = dictionary.lately.get(ends, text) {
+            return id;
+        }
         if let Some(id) = dictionary.ids.get(text) {
+            dictionary.lately.put(ends, text, *id);
             return *id;
         }
         if dictionary.texts.len() >= self.limit {
@@ -113,6 +160,40 @@ impl Names {
                 .collect();
             texts.sort_unstable();
             dictionary.texts = texts.into_iter().map(|(_, text)| text).collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts that look alike at their ends, asked for again and again, with a limit.
+    #[test]
+    fn each_text_keeps_its_number() {
+        let texts: Vec<String> = (0..200)
+            .map(|number| match number % 4 {
+                0 => "a".repeat(number / 4),
+                1 => format!("{number}"),
+                2 => format!("long enough to {number} lie in no ends"),
+                _ => format!("\0{}", "\0".repeat(number % 9)),
+            })
+            .collect();
+        let (mut names, mut dice) = (Names::new(60), fastrand::Rng::with_seed(1));
+        // An empty property is a text like others.
+        let mut truth = std::collections::BTreeMap::new();
+        for _ in 0..10_000 {
+            let text = &texts[dice.usize(..texts.len())];
+            let next = OTHER_ID + 1 + truth.len() as u32;
+            let expected = match truth.get(text) {
+                Some(id) => *id,
+                None if truth.len() >= 60 => OTHER_ID,
+                None => *truth.entry(text.clone()).or_insert(next),
+            };
+            assert_eq!(names.intern(Kind::Property(0), Some(text)), expected, "{text:?}");
+            if expected > OTHER_ID {
+                assert_eq!(names.text(Kind::Property(0), expected), text);
+            }
         }
     }
 }

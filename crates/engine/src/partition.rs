@@ -4,10 +4,9 @@ mod advance;
 mod save;
 mod tables;
 
-use std::collections::VecDeque;
-
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas};
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use tables::{REJECTED, TABLES};
@@ -102,8 +101,6 @@ pub struct Partition<L: List> {
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
-    /// The offsets of records that come next, with the numbers of their users.
-    foreseen: VecDeque<(i64, u64)>,
     /// Who was touched since the last flush, and since the last capture: app and user.
     touched: Vec<(u32, u64)>,
     changed: Vec<(u32, u64)>,
@@ -136,7 +133,6 @@ impl<L: List> Partition<L> {
             apps: Vec::new(),
             app_index: Map::default(),
             next_slot: 0,
-            foreseen: VecDeque::new(),
             touched: Vec::new(),
             changed: Vec::new(),
             rows: Rows::default(),
@@ -314,19 +310,60 @@ impl<L: List> Partition<L> {
     /// Takes the next record. Offsets rise; what lies between two of them was never a record
     /// (compaction, transaction markers).
     pub fn apply(&mut self, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
+        let mut outcome = None;
+        self.apply_each(std::slice::from_ref(record), |one| outcome = Some(one))?;
+        outcome.ok_or(SnapshotError::User)
+    }
+
+    /// Takes the next records, a few: what is known of their users lies somewhere in a large memory, and comes from
+    /// there for all of them at once, while each would be waited for by itself where it is needed.
+    pub fn apply_together(&mut self, records: &[Record<'_>]) -> Result<(), SnapshotError> {
+        self.apply_each(records, |_| {})
+    }
+
+    fn apply_each(
+        &mut self,
+        records: &[Record<'_>],
+        mut tell: impl FnMut(Outcome),
+    ) -> Result<(), SnapshotError> {
         let decoders = std::mem::take(&mut self.decoders);
-        let judged = decoders.read(record, |event| self.judge(event, record));
-        self.decoders = decoders;
-        let outcome = match judged {
-            Ok(outcome) => outcome?,
-            Err(rejection) => {
-                self.reject(record, &rejection);
-                Outcome::Rejected(rejection.reason)
+        let applied = decoders.read_together(records, |events| {
+            let ids = self.identify(events);
+            for ((record, event), ids) in records.iter().zip(events).zip(ids) {
+                let outcome = match event {
+                    Ok(event) => self.judge(event, ids, record)?,
+                    Err(rejection) => {
+                        self.reject(record, rejection);
+                        Outcome::Rejected(rejection.reason)
+                    }
+                };
+                self.account.add(outcome);
+                self.position = record.offset + 1;
+                tell(outcome);
             }
-        };
-        self.account.add(outcome);
-        self.position = record.offset + 1;
-        Ok(outcome)
+            Ok(())
+        });
+        self.decoders = decoders;
+        applied
+    }
+
+    /// The numbers of users and message ids; and a look at what is known of them, so that it is at hand.
+    fn identify(&self, events: &[Result<Event<'_>, Rejection>]) -> SmallVec<[Ids; TOGETHER]> {
+        let ids: SmallVec<[Ids; TOGETHER]> = events
+            .iter()
+            .map(|event| match event {
+                Ok(event) => Ids {
+                    user: self.key.user(event.user()),
+                    message: message_hash(event.message_id),
+                },
+                Err(_) => Ids::default(),
+            })
+            .collect();
+        // Of one app alone: it is the case that matters, and nothing depends on it.
+        if let ([app], [_, _, ..]) = (self.apps.as_slice(), events) {
+            app.users.foresee(&ids, L::touch);
+        }
+        ids
     }
 
     /// Remembers the record that was applied last, to tell its log from another. To be called before a flush: between
@@ -337,51 +374,25 @@ impl<L: List> Partition<L> {
         }
     }
 
-    /// Looks at the users of records that come next, whose keys are their users' ids as a rule: what is known of them
-    /// lies somewhere in a large memory, and comes from there for all of them at once, while each would be waited for
-    /// by itself where it is needed. Changes nothing.
-    pub fn foresee(&mut self, records: &[Record<'_>]) {
-        self.foreseen.clear();
-        let [app] = self.apps.as_slice() else { return };
-        self.foreseen.extend(records.iter().filter_map(|record| {
-            let user = self.key.user(record.key?);
-            Some((record.offset, user))
-        }));
-        app.users
-            .foresee(self.foreseen.iter().map(|(_, user)| *user), L::touch);
-    }
-
-    /// The number of a record's user.
-    fn user(&mut self, id: &str, record: &Record<'_>) -> u64 {
-        while let Some((offset, user)) = self.foreseen.front().copied()
-            && offset <= record.offset
-        {
-            self.foreseen.pop_front();
-            if offset == record.offset && record.key == Some(id.as_bytes()) {
-                return user;
-            }
-        }
-        self.key.user(id)
-    }
-
-    fn judge(&mut self, event: &Event<'_>, record: &Record<'_>) -> Result<Outcome, SnapshotError> {
+    fn judge(
+        &mut self,
+        event: &mut Event<'_>,
+        ids: Ids,
+        record: &Record<'_>,
+    ) -> Result<Outcome, SnapshotError> {
         let known_app = self.known_app(event.app);
         let rules = match known_app {
             Some(app) => self.apps[app].time,
             None => self.setup.time(event.app),
         };
-        let taken_back;
-        let event = match record.timestamp {
-            Some(sent) if event.time > sent.saturating_add(rules.skew_ms) && sent >= 0 => {
-                self.account.ahead += 1;
-                taken_back = Event {
-                    time: sent,
-                    ..event.clone()
-                };
-                &taken_back
-            }
-            _ => event,
-        };
+        if let Some(sent) = record.timestamp
+            && event.time > sent.saturating_add(rules.skew_ms)
+            && sent >= 0
+        {
+            self.account.ahead += 1;
+            event.time = sent;
+        }
+        let event = &*event;
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
@@ -395,12 +406,12 @@ impl<L: List> Partition<L> {
             Some(app) => app,
             None => self.app(event.app)?,
         };
-        let user = self.user(event.user(), record);
-        let message = message_hash(event.message_id);
         if self.enters_minute(event.time) {
             // What is forgotten now may be what tells that the event is known.
-            let known = self.apps[app].users.visit(user)?.user;
-            let is_known = message.is_some_and(|message| known.recent.contains(message, cutoff));
+            let known = self.apps[app].users.visit(ids.user)?.user;
+            let is_known = ids
+                .message
+                .is_some_and(|message| known.recent.contains(message, cutoff));
             self.enter_minute(record.offset, event.time)?;
             if is_known {
                 return Ok(Outcome::Duplicate);
@@ -409,14 +420,14 @@ impl<L: List> Partition<L> {
             self.position = record.offset;
             self.watermark = Some(event.time);
         }
-        self.accept(app, (user, message, cutoff), event, record.offset)
+        self.accept(app, (ids, cutoff), event, record.offset)
     }
 
     /// Counts an event, unless one with its message id was accepted that is not older than `cutoff`.
     fn accept(
         &mut self,
         app: usize,
-        (user, message, cutoff): (u64, Option<u64>, i64),
+        (Ids { user, message }, cutoff): (Ids, i64),
         event: &Event<'_>,
         offset: i64,
     ) -> Result<Outcome, SnapshotError> {
@@ -524,6 +535,16 @@ impl<L: List> Partition<L> {
         self.position = offset;
         self.advance(before.unwrap_or(time))
     }
+}
+
+/// As many records as are applied together at most without an allocation.
+const TOGETHER: usize = 16;
+
+/// The numbers of an event's user and message id.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ids {
+    pub user: u64,
+    pub message: Option<u64>,
 }
 
 /// The number of a message id; none where there is none.

@@ -99,7 +99,7 @@ impl Recent {
     pub fn touch(&self) -> Option<u32> {
         match self {
             Recent::Few(few) => few.ids.last().map(|id| id.after_ms),
-            Recent::Many(_) => None,
+            Recent::Many(ids) => Some(ids.len() as u32),
         }
     }
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::partition::Ids;
 use crate::recent::Recent;
 use crate::time::MINUTE_MS;
 use crate::{Map, SnapshotError};
@@ -116,22 +117,23 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
 
     /// Looks at users all at once: first where they are, then at what is asked first of each. Reading is all that it
     /// takes to have them at hand; nothing is made of what is read.
-    pub fn foresee(&self, ids: impl Iterator<Item = u64>, touch: impl Fn(&P) -> i64) {
-        let mut awake: SmallVec<[&User<P>; 16]> = SmallVec::new();
-        for id in ids {
-            match self.slots.get(&id) {
-                Some(Slot::Hot(user)) => awake.push(user),
+    pub fn foresee(&self, ids: &[Ids], touch: impl Fn(&P) -> i64) {
+        let mut awake: SmallVec<[(&User<P>, Option<u64>); 16]> = SmallVec::new();
+        for ids in ids {
+            match self.slots.get(&ids.user) {
+                Some(Slot::Hot(user)) => awake.push((user, ids.message)),
                 Some(Slot::Cold(bytes)) => {
                     std::hint::black_box(bytes.first());
                 }
                 None => {}
             }
         }
-        for user in &awake {
-            std::hint::black_box(user.last_seen);
+        for (user, _) in &awake {
+            std::hint::black_box(user.recent.touch());
         }
-        for user in &awake {
-            std::hint::black_box((user.recent.touch(), touch(&user.parts)));
+        for (user, message) in &awake {
+            let is_known = message.is_some_and(|message| user.recent.contains(message, i64::MIN));
+            std::hint::black_box((is_known, touch(&user.parts)));
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bumpalo::Bump;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::avro::{AvroDecoder, SchemaText};
-use crate::record::use_slots;
+use crate::record::{event_of, fill_from_outside};
 use crate::slots::Slots;
 use crate::{Event, Plan, Reason, Record, Rejection, json};
 
@@ -59,6 +60,9 @@ impl Default for Decoders {
     }
 }
 
+/// As many records as are read together at most without an allocation.
+const TOGETHER: usize = 16;
+
 impl Decoders {
     pub fn new(plan: Plan, format: Format, schemas: &Schemas) -> Result<Decoders, SchemaError> {
         let fixed = match &format {
@@ -102,9 +106,35 @@ impl Decoders {
         record: &Record<'_>,
         use_event: impl FnOnce(&Event<'_>) -> R,
     ) -> Result<R, Rejection> {
-        let payload = record.checked_payload()?;
         let made = Bump::new();
         let mut slots = Slots::new(&made);
+        self.fill(record, &mut slots)?;
+        event_of(&slots, &self.plan).map(|event| use_event(&event))
+    }
+
+    /// Reads some records and hands all events to `use_events` at once, each or why it is none, in their order.
+    pub fn read_together<R>(
+        &self,
+        records: &[Record<'_>],
+        use_events: impl FnOnce(&mut [Result<Event<'_>, Rejection>]) -> R,
+    ) -> R {
+        let made = Bump::new();
+        // They are large, and filled where they are.
+        let mut slots: SmallVec<[Slots<'_>; TOGETHER]> = SmallVec::new();
+        slots.extend(records.iter().map(|_| Slots::new(&made)));
+        let filled: SmallVec<[Result<(), Rejection>; TOGETHER]> = records
+            .iter()
+            .zip(&mut slots)
+            .map(|(record, slots)| self.fill(record, slots))
+            .collect();
+        let mut events: SmallVec<[Result<Event<'_>, Rejection>; TOGETHER]> = SmallVec::new();
+        let read = filled.into_iter().zip(&slots);
+        events.extend(read.map(|(filled, slots)| filled.and_then(|()| event_of(slots, &self.plan))));
+        use_events(&mut events)
+    }
+
+    fn fill<'a>(&'a self, record: &Record<'a>, slots: &mut Slots<'a>) -> Result<(), Rejection> {
+        let payload = record.checked_payload()?;
         slots.expect_properties(self.plan.properties);
         let avro = match (record.schema, &self.format, &self.fixed) {
             (Some(id), ..) => Some((self.known(id)?, payload)),
@@ -116,9 +146,9 @@ impl Decoders {
             _ => None,
         };
         match avro {
-            None => json::read(payload, &self.plan.root, &mut slots)?,
+            None => json::read(payload, &self.plan.root, slots)?,
             Some((decoder, datum)) => {
-                decoder.read(datum, &mut slots)?;
+                decoder.read(datum, slots)?;
                 if self.plan.wants_all
                     && let Some(text) = decoder.all_properties(datum, &self.plan)
                 {
@@ -126,7 +156,8 @@ impl Decoders {
                 }
             }
         }
-        use_slots(record, &self.plan, &mut slots, use_event)
+        fill_from_outside(record, &self.plan, slots);
+        Ok(())
     }
 
     fn known(&self, id: u32) -> Result<&AvroDecoder, Rejection> {

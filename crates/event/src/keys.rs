@@ -4,7 +4,7 @@
 /// Eight bytes each, of a text's beginning and of its end. Up to sixteen bytes all of it lies in them; where it is
 /// shorter than eight, both are the same, and say nothing of how long it is.
 #[inline]
-pub(crate) fn ends(bytes: &[u8]) -> [u64; 2] {
+pub fn ends(bytes: &[u8]) -> [u64; 2] {
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         return [u64::from_le_bytes(*first), u64::from_le_bytes(*last)];
     }
@@ -22,7 +22,7 @@ pub(crate) fn ends(bytes: &[u8]) -> [u64; 2] {
 }
 
 /// What [`ends`] holds whole.
-pub(crate) const IN_ENDS: usize = 16;
+pub const IN_ENDS: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Key {

@@ -20,6 +20,7 @@ mod value;
 pub use avro::{AvroDecoder, EVENT_SCHEMA, SchemaText};
 pub use decoders::{Decoders, Format, SchemaError, Schemas};
 pub use fields::{DIMENSIONS, Event, Field};
+pub use keys::{IN_ENDS, ends};
 pub use number::{Number, decimal_to_ms};
 pub use plan::{FieldSource, Fields, Plan, PropertyPath, Unit};
 pub use record::{Record, read};

@@ -56,18 +56,13 @@ pub fn read<R>(
     let mut slots = Slots::new(&made);
     slots.expect_properties(plan.properties);
     json::read(payload, &plan.root, &mut slots)?;
-    use_slots(record, plan, &mut slots, use_event)
+    fill_from_outside(record, plan, &mut slots);
+    event_of(&slots, plan).map(|event| use_event(&event))
 }
 
 /// From the slots of a plan to the event: the fields' own rules, whatever the format was.
 #[inline]
-pub(crate) fn use_slots<'a, R>(
-    record: &Record<'a>,
-    plan: &'a Plan,
-    slots: &mut Slots<'a>,
-    use_event: impl FnOnce(&Event<'_>) -> R,
-) -> Result<R, Rejection> {
-    fill_from_outside(record, plan, slots);
+pub(crate) fn event_of<'s>(slots: &'s Slots<'_>, plan: &Plan) -> Result<Event<'s>, Rejection> {
     let name = |field: Field| slots.names[field as usize];
     let mut event = Event {
         message_id: name(Field::MessageId),
@@ -83,7 +78,7 @@ pub(crate) fn use_slots<'a, R>(
     };
     required(event.user(), Reason::NoUser, "user_id and anonymous_id")?;
     event.time = time_ms(&slots.time, plan)?;
-    Ok(use_event(&event))
+    Ok(event)
 }
 
 #[inline]
@@ -100,7 +95,7 @@ fn missing(reason: Reason, name: &str) -> Rejection {
 }
 
 #[inline]
-fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut Slots<'a>) {
+pub(crate) fn fill_from_outside<'a>(record: &Record<'a>, plan: &'a Plan, slots: &mut Slots<'a>) {
     for (field, outside) in &plan.outside {
         let bytes = match outside {
             Outside::Value(value) => Some(value.as_bytes()),

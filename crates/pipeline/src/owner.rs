@@ -170,14 +170,21 @@ impl<L: List> Owner<L> {
     pub fn apply_all(&mut self, records: &[Record<'_>]) -> Result<Applied> {
         let mut applied = 0;
         let mut wants_schema = None;
-        'all: for together in records.chunks(TOGETHER) {
-            self.partition.foresee(together);
+        for together in records.chunks(TOGETHER) {
+            if self.is_plain(together) {
+                self.apply_together(together)?;
+                applied += together.len();
+                continue;
+            }
             for record in together {
                 wants_schema = self.apply(record)?;
                 if wants_schema.is_some() {
-                    break 'all;
+                    break;
                 }
                 applied += 1;
+            }
+            if wants_schema.is_some() {
+                break;
             }
         }
         if let Some(last) = records[..applied].last() {
@@ -186,6 +193,30 @@ impl<L: List> Owner<L> {
         Ok(Applied {
             records: applied,
             wants_schema,
+        })
+    }
+
+    /// Whether nothing else is to be done at or before any of these records.
+    fn is_plain(&self, records: &[Record<'_>]) -> bool {
+        let next = self.journal.entries.get(self.journal.next);
+        records.iter().all(|record| {
+            record.offset >= self.partition.position()
+                && next.is_none_or(|entry| entry.offset > record.offset)
+                && self
+                    .partition
+                    .schema_id(record)
+                    .is_none_or(|id| !self.wants_answer(id, record.offset))
+        })
+    }
+
+    fn apply_together(&mut self, records: &[Record<'_>]) -> Result<()> {
+        let applied = self.partition.apply_together(records);
+        applied.with_context(|| {
+            format!(
+                "{} behind offset {}",
+                self.partition.topic(),
+                self.partition.position()
+            )
         })
     }
 
@@ -207,8 +238,7 @@ impl<L: List> Owner<L> {
             self.asked_at = Some(record.offset);
             return Ok(Some(id));
         }
-        let applied = self.partition.apply(record);
-        applied.with_context(|| format!("{} at offset {}", self.partition.topic(), record.offset))?;
+        self.apply_together(std::slice::from_ref(record))?;
         Ok(None)
     }
 

@@ -181,6 +181,7 @@ mod tests {
             ..Record::default()
         };
         partition.apply(&record).unwrap();
+        partition.mark(&record);
         let capture = partition.capture().unwrap();
         let last = |head: &[u8]| {
             let restored: Partition<()> = Partition::restore(head, [], HashKey::default()).unwrap();

@@ -69,6 +69,9 @@ impl<C: ConsumerContext> Drop for Queue<C> {
     }
 }
 
+/// The offset of a record that has headers, and what they are.
+type Headers<'b> = (i64, Vec<(&'b str, &'b [u8])>);
+
 /// Messages that librdkafka handed over, and errors among them.
 pub(crate) struct Batch(Vec<*mut native::rd_kafka_message_t>);
 
@@ -100,7 +103,7 @@ impl Batch {
     }
 
     /// The headers of all records, for [`Batch::records`].
-    pub fn headers(&self) -> Vec<(i64, Vec<(&str, &[u8])>)> {
+    pub fn headers(&self) -> Vec<Headers<'_>> {
         let records = self.messages().filter(|message| message.err == NO_ERROR);
         records
             .filter_map(|message| {
@@ -111,7 +114,7 @@ impl Batch {
     }
 
     /// The records, in their order, each with its headers.
-    pub fn records<'b>(&'b self, headers: &'b [(i64, Vec<(&'b str, &'b [u8])>)]) -> Vec<Record<'b>> {
+    pub fn records<'b>(&'b self, headers: &'b [Headers<'b>]) -> Vec<Record<'b>> {
         let mut headers = headers.iter().peekable();
         let records = self.messages().filter(|message| message.err == NO_ERROR);
         records

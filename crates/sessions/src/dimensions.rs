@@ -41,11 +41,11 @@ impl Dimensions {
         if !(0..5).any(|place| self.wants(&other, place)) {
             return;
         }
-        let mut times = std::array::from_fn(|place| self.time(place));
-        for place in 0..5 {
+        let mut times: [i64; 5] = std::array::from_fn(|place| self.time(place));
+        for (place, time) in times.iter_mut().enumerate() {
             if self.wants(&other, place) {
                 self.values[place] = other.values[place];
-                times[place] = other.time(place);
+                *time = other.time(place);
             }
         }
         let mut there = (0..5).filter(|place| self.values[*place] != 0);

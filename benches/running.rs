@@ -163,3 +163,63 @@ fn get(address: &str, path: &str) -> Result<String> {
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
+
+/// What a run has taken up to a moment.
+pub struct Times {
+    at: Instant,
+    program: Duration,
+    clickhouse: Duration,
+    /// Of the program's core, where it has one of its own.
+    idle: Option<Duration>,
+}
+
+impl Times {
+    pub fn of(running: &Running, cores: Option<&Cores>) -> Result<Times> {
+        let (program, (clickhouse, _)) = (running.process_id(), running.clickhouse()?);
+        Ok(Times {
+            at: Instant::now(),
+            program: machine::processor_time(program)?,
+            clickhouse: machine::processor_time(clickhouse)?,
+            idle: cores
+                .map(|cores| machine::idle_time(&cores.consumer))
+                .transpose()?,
+        })
+    }
+
+    pub fn since(&self, before: &Times) -> Spent {
+        Spent {
+            seconds: (self.at - before.at).as_secs_f64(),
+            program: (self.program - before.program).as_secs_f64(),
+            clickhouse: (self.clickhouse - before.clickhouse).as_secs_f64(),
+            idle: self
+                .idle
+                .zip(before.idle)
+                .map(|(idle, before)| (idle - before).as_secs_f64()),
+        }
+    }
+}
+
+/// All in seconds.
+pub struct Spent {
+    pub seconds: f64,
+    pub program: f64,
+    pub clickhouse: f64,
+    pub idle: Option<f64>,
+}
+
+impl std::fmt::Display for Spent {
+    /// How busy the cores were. One that was idle waited for the broker, or for ClickHouse.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let share = |seconds: f64| seconds / self.seconds * 100.0;
+        let (program, clickhouse) = (share(self.program), share(self.clickhouse));
+        write!(
+            out,
+            "{:.1} s: its core was {program:.0} % busy with Cambium",
+            self.seconds
+        )?;
+        if let Some(idle) = self.idle {
+            write!(out, " and {:.0} % idle", share(idle))?;
+        }
+        write!(out, ", ClickHouse took {clickhouse:.0} % of one")
+    }
+}

@@ -35,6 +35,8 @@ pub struct Settings {
     pub events: u64,
     /// Users that the shop has; how many of them come depends on the number of events.
     pub users: u32,
+    /// How near they lie to each other.
+    pub events_per_second: f64,
     /// When the last event arrives, in milliseconds since 1970.
     pub end_ms: i64,
 }
@@ -165,9 +167,9 @@ impl Traffic {
             sent: 0,
             settings,
         };
-        let lasts_ms = settings.events as f64 / EVENTS_PER_SECOND * 1000.0;
+        let lasts_ms = settings.events as f64 / settings.events_per_second * 1000.0;
         let begins_ms = settings.end_ms - lasts_ms as i64;
-        let at_once = EVENTS_PER_SECOND * MEAN_PAUSE_MS / 1000.0;
+        let at_once = settings.events_per_second * MEAN_PAUSE_MS / 1000.0;
         // With fewer users than that, most would be on a visit for ever.
         for _ in 0..(at_once as u32).min(settings.users / 4).max(1) {
             traffic.begin_visit(begins_ms);

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use anyhow::{Result, ensure};
 use cambium_benches::packed::Packed;
-use cambium_benches::traffic::{Encoding, Settings, Traffic};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
 use clap::Args;
 
@@ -28,6 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<Figure> {
         seed: crate::SEED,
         events: arguments.events.min(IN_MEMORY),
         users: arguments.users,
+        events_per_second: EVENTS_PER_SECOND,
         end_ms: cambium_benches::load::now_ms(),
     };
     let records = Packed::of(Traffic::new(settings), arguments.encoding);

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use cambium_benches::load::{Loaded, load, now_ms};
 use cambium_benches::machine::{Cores, Role, take_place};
 use cambium_benches::running::Itself;
-use cambium_benches::traffic::{Encoding, Settings, check_avro};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, check_avro};
 use cambium_kafka::LocalKafka;
 use clap::{Parser, Subcommand, ValueEnum};
 use peers::Peer;
@@ -143,6 +143,7 @@ async fn measure(cli: &Cli) -> Result<()> {
                 .events
                 .unwrap_or(if cli.quick { QUICK_EVENTS } else { EVENTS }),
             users: cli.users,
+            events_per_second: EVENTS_PER_SECOND,
             end_ms: now_ms(),
         };
         let loaded = load(&ground.brokers, PARTITIONS, *encoding, settings).await?;

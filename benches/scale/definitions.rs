@@ -7,7 +7,7 @@ use anyhow::Result;
 use cambium::Processors;
 use cambium_benches::packed::{Packed, count};
 use cambium_benches::partition_of;
-use cambium_benches::traffic::{Encoding, Settings, Traffic};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_engine::List;
 
 const COUNTS: [usize; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
@@ -41,6 +41,7 @@ pub fn measure(encoding: Encoding) -> Result<()> {
         seed: 13,
         events: EVENTS,
         users: 50_000,
+        events_per_second: EVENTS_PER_SECOND,
         end_ms: 1_700_000_000_000,
     };
     let records = Packed::of(Traffic::new(settings), encoding);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use cambium_benches::packed::{Packed, count};
-use cambium_benches::traffic::{Encoding, Settings, Traffic};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_benches::{CONFIGURATION, partition_of};
 
 const EVENTS: u64 = 1_000_000;
@@ -16,6 +16,7 @@ pub fn measure(encoding: Encoding) -> Result<()> {
         seed: 11,
         events: EVENTS,
         users: 200_000,
+        events_per_second: EVENTS_PER_SECOND,
         end_ms: 1_700_000_000_000,
     };
     let mut halves = [Packed::default(), Packed::default()];

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use cambium::Processors;
 use cambium_benches::packed::{Packed, count};
-use cambium_benches::traffic::{Behaviour, Encoding, Settings, Traffic};
+use cambium_benches::traffic::{Behaviour, EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_benches::{CONFIGURATION, partition_of};
 use cambium_engine::Partition;
 
@@ -45,6 +45,7 @@ fn traffic(seed: u64, end_ms: i64, encoding: Encoding) -> Packed {
         seed,
         events: EVENTS,
         users: ACTIVE,
+        events_per_second: EVENTS_PER_SECOND,
         end_ms,
     };
     Packed::of(Traffic::new(settings), encoding)

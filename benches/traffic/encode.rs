@@ -7,7 +7,7 @@ use apache_avro::{Schema, from_avro_datum};
 use cambium_event::{EVENT_SCHEMA, Format};
 use clap::ValueEnum;
 
-use super::{Behaviour, Settings, Traffic};
+use super::{Behaviour, EVENTS_PER_SECOND, Settings, Traffic};
 use crate::{avro, to_avro};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -219,6 +219,7 @@ pub fn check_avro() -> Result<()> {
         seed: 1,
         events: 1_000,
         users: 100,
+        events_per_second: EVENTS_PER_SECOND,
         end_ms: 1_700_000_000_000,
     };
     for behaviour in Traffic::new(settings) {

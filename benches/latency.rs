@@ -1,0 +1,270 @@
+//! From an event to the row that a query sees, at half of the load that this machine bears.
+//!
+//!     cargo bench --package cambium-benches --bench latency
+//!     cargo bench --package cambium-benches --bench latency -- --rate 50000 --seconds 120
+//!
+//! A real Kafka gets traffic at a steady rate, `cambium run` counts it into its ClickHouse, and every so often there is
+//! a marker among the events: an event of its own name, of a user of their own. The clock starts when the broker has
+//! acknowledged it, and stops when the answer to a query that names it is there; so the time of the query is in it, and
+//! on average half of the time between two of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use cambium_benches::load::{load, now_ms};
+use cambium_benches::machine::Cores;
+use cambium_benches::running::{Itself, Running, Times};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
+use cambium_clickhouse::Client;
+use cambium_kafka::{LocalKafka, Producer};
+use clap::Parser;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+
+#[derive(Parser)]
+struct Cli {
+    /// Events a second; left out: half of what is counted at most, which is found out first
+    #[arg(long, value_name = "N")]
+    rate: Option<f64>,
+    /// For so long
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    seconds: u64,
+    /// How events are written
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    format: Encoding,
+    #[command(subcommand)]
+    child: Option<Itself>,
+    /// As cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const PARTITIONS: i32 = 2;
+/// What is counted at first, at full speed: from it the load is known, and the state is not empty.
+const BACKLOG: u64 = 1_000_000;
+/// Until caches are warm, and the rate is steady.
+const WARM_UP: Duration = Duration::from_secs(10);
+const MARK_EVERY: Duration = Duration::from_millis(200);
+/// At least between two looks, and at least so many times as long as the last one took: whoever looks all the time
+/// measures themselves.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_SELDOM: u32 = 2;
+/// Behind the last marker.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A view, and the query that answers the names of the markers in it.
+const VIEWS: [(&str, &str); 3] = [
+    (
+        "event_counts",
+        "SELECT DISTINCT event AS marker FROM event_counts \
+         WHERE event LIKE 'marker-%' AND bucket >= now() - INTERVAL 10 MINUTE",
+    ),
+    (
+        "unique_users",
+        "SELECT DISTINCT platform AS marker FROM unique_users WHERE grain = 'minute' \
+         AND platform LIKE 'marker-%' AND bucket >= now() - INTERVAL 10 MINUTE",
+    ),
+    (
+        "sessions (open)",
+        "SELECT DISTINCT platform AS marker FROM sessions WHERE is_open \
+         AND platform LIKE 'marker-%' AND started_at >= now() - INTERVAL 10 MINUTE",
+    ),
+];
+
+fn main() -> Result<()> {
+    let mut cli = Cli::parse();
+    if let Some(itself) = cli.child.take() {
+        return itself.run();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(measure(&cli))
+}
+
+async fn measure(cli: &Cli) -> Result<()> {
+    let cores = Cores::of_this_machine()?;
+    if let Some(cores) = &cores {
+        cores.take_servers()?;
+    }
+    let kafka = tokio::task::block_in_place(LocalKafka::start)?;
+    let brokers = kafka.brokers();
+    let backlog = Settings {
+        seed: 17,
+        events: BACKLOG,
+        users: 500_000,
+        events_per_second: EVENTS_PER_SECOND,
+        end_ms: now_ms(),
+    };
+    let loaded = load(&brokers, PARTITIONS, cli.format, backlog).await?;
+    let directory = tempfile::tempdir()?;
+    let topic = (loaded.topic.as_str(), cli.format);
+    let mut running = Running::start(&brokers, topic, cores.as_ref(), directory.path())?;
+    running.wait_until_it_reads()?;
+    let begun = Instant::now();
+    running.wait_until_all_is_written(BACKLOG).await?;
+    let at_most = BACKLOG as f64 / begun.elapsed().as_secs_f64();
+    let rate = cli.rate.unwrap_or(at_most / 2.0);
+    eprintln!("{at_most:.0} events/s at most; {rate:.0} events/s from now on");
+
+    let lasts = WARM_UP + Duration::from_secs(cli.seconds);
+    let sending = {
+        let (brokers, topic, encoding) = (brokers.clone(), loaded.topic.clone(), cli.format);
+        tokio::task::spawn_blocking(move || send(&brokers, &topic, encoding, rate, lasts))
+    };
+    tokio::time::sleep(WARM_UP).await;
+    let markers = Markers::default();
+    let (_, client) = running.clickhouse()?;
+    let before = Times::of(&running, cores.as_ref())?;
+    let looking: Vec<_> = VIEWS
+        .iter()
+        .map(|(_, query)| tokio::spawn(look(client.clone(), query, markers.clone())))
+        .collect();
+    mark(&brokers, &loaded.topic, cli, &markers).await?;
+    eprintln!("{}", Times::of(&running, cores.as_ref())?.since(&before));
+    sending.await.context("sending ended")??;
+    let lag = running.metric("cambium_lag_records")?;
+    println!(
+        "{rate:.0} events/s ({:.0} % of {at_most:.0}) as {} for {} s; {lag:.0} records behind at the end; seconds:",
+        rate / at_most * 100.0,
+        cli.format.name(),
+        cli.seconds
+    );
+    println!(
+        "{:<16} {:>6} {:>6} {:>6}  {:>7} {:>12}",
+        "view", "p50", "p99", "max", "markers", "a look takes"
+    );
+    for ((view, _), looking) in VIEWS.iter().zip(looking) {
+        let looks = looking.await.context("looking ended")?.context(*view)?;
+        let part =
+            |part: f64| looks.latencies[((looks.latencies.len() - 1) as f64 * part) as usize].as_secs_f64();
+        println!(
+            "{view:<16} {:>6.2} {:>6.2} {:>6.2}  {:>7} {:>9.0} ms",
+            part(0.5),
+            part(0.99),
+            part(1.0),
+            looks.latencies.len(),
+            looks.each.as_secs_f64() * 1000.0
+        );
+    }
+    Ok(())
+}
+
+/// Traffic as it happens.
+fn send(brokers: &str, topic: &str, encoding: Encoding, rate: f64, lasts: Duration) -> Result<()> {
+    let producer = Producer::new(brokers, &BTreeMap::new())?;
+    let at_once = (rate * 10.0) as u32;
+    let settings = Settings {
+        seed: 19,
+        events: (rate * lasts.as_secs_f64()) as u64,
+        users: (at_once * 4).max(500_000),
+        events_per_second: rate,
+        end_ms: now_ms() + lasts.as_millis() as i64,
+    };
+    let mut payload = Vec::new();
+    for behaviour in Traffic::new(settings) {
+        while now_ms() < behaviour.arrives_ms {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        payload.clear();
+        encoding.write(&behaviour, &mut payload);
+        let key = user_id(behaviour.user);
+        producer.send_raw(topic, Some(key.as_bytes()), &payload, Some(behaviour.arrives_ms))?;
+    }
+    producer.flush(Duration::from_secs(30))
+}
+
+/// The markers that the broker has, and since when.
+#[derive(Clone, Default)]
+struct Markers(Arc<Mutex<Acknowledged>>);
+
+#[derive(Default)]
+struct Acknowledged {
+    at: BTreeMap<String, Instant>,
+    /// There will be no more.
+    is_complete: bool,
+}
+
+impl Markers {
+    fn change<R>(&self, change: impl FnOnce(&mut Acknowledged) -> R) -> Result<R> {
+        let mut acknowledged = self.0.lock().map_err(|_| anyhow!("the markers are lost"))?;
+        Ok(change(&mut acknowledged))
+    }
+}
+
+/// Sends markers until the time is over.
+async fn mark(brokers: &str, topic: &str, cli: &Cli, markers: &Markers) -> Result<()> {
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "0")
+        .create()?;
+    let mut ticks = tokio::time::interval(MARK_EVERY);
+    let count = Duration::from_secs(cli.seconds).div_duration_f64(MARK_EVERY) as u64;
+    for number in 0..count {
+        ticks.tick().await;
+        let (name, now) = (format!("marker-{number}"), now_ms());
+        let line = format!(
+            r#"{{"message_id":"{name}","app":"shop","event":"{name}","user_id":"{name}","timestamp":{now},"platform":"{name}"}}"#
+        );
+        let payload = match cli.format {
+            Encoding::Json => line.into_bytes(),
+            Encoding::Avro => cambium_benches::to_avro(line.as_bytes())?,
+        };
+        let record = FutureRecord::to(topic)
+            .key(&name)
+            .payload(&payload)
+            .timestamp(now);
+        let sent = producer.send(record, Duration::from_secs(10)).await;
+        sent.map_err(|(error, _)| error)
+            .context("the broker did not take a marker")?;
+        markers.change(|all| all.at.insert(name, Instant::now()))?;
+    }
+    markers.change(|all| all.is_complete = true)
+}
+
+/// What was seen in a view.
+struct Looks {
+    /// Sorted.
+    latencies: Vec<Duration>,
+    /// How long a query took on average.
+    each: Duration,
+}
+
+/// Asks until every marker was seen.
+async fn look(client: Client, query: &str, markers: Markers) -> Result<Looks> {
+    let mut seen: BTreeMap<String, Instant> = BTreeMap::new();
+    let (mut looks, mut took, mut waits_since) = (0, Duration::ZERO, None);
+    loop {
+        let begun = Instant::now();
+        let rows = client.rows(query).await?;
+        let now = Instant::now();
+        looks += 1;
+        took += now - begun;
+        for row in rows {
+            let name = row["marker"].as_str().context("a marker has a name")?;
+            seen.entry(name.to_owned()).or_insert(now);
+        }
+        let expected = markers.change(|all| all.is_complete.then(|| all.at.clone()))?;
+        if let Some(expected) = expected {
+            if expected.keys().all(|name| seen.contains_key(name)) {
+                // A marker may be seen before its acknowledgement has come through.
+                let latency = |(name, at): (&String, &Instant)| seen[name].saturating_duration_since(*at);
+                let mut latencies: Vec<Duration> = expected.iter().map(latency).collect();
+                latencies.sort();
+                return Ok(Looks {
+                    latencies,
+                    each: took / looks,
+                });
+            }
+            let since = *waits_since.get_or_insert(now);
+            ensure!(
+                now - since < PATIENCE,
+                "{} of {} markers were seen",
+                seen.len(),
+                expected.len()
+            );
+        }
+        tokio::time::sleep(LOOK_EVERY.max((now - begun) * LOOK_SELDOM)).await;
+    }
+}

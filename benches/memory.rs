@@ -1,7 +1,9 @@
-//! Memory a user, and how long a snapshot stops a partition, at a million users.
+//! Memory a user and an event, and how long a snapshot stops a partition, at a million users.
 
 use std::time::Instant;
 
+use cambium_benches::packed::{Packed, count};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_benches::{CONFIGURATION, partition};
 use cambium_event::Record;
 use peak_alloc::PeakAlloc;
@@ -19,7 +21,33 @@ fn allocated() -> u64 {
     ALLOCATOR.current_usage() as u64
 }
 
+/// What each event of a user takes beyond the first few, while it lies within the lateness: its message id, and what
+/// funnels may still need of it.
+fn further_events() {
+    const EVENTS: u64 = 500_000;
+    let mut partition = partition(CONFIGURATION).expect("the configuration is right");
+    let mut allocated_after = |seed| {
+        let settings = Settings {
+            seed,
+            events: EVENTS,
+            users: 10_000,
+            events_per_second: EVENTS_PER_SECOND,
+            end_ms: (START_MS + seed * 10 * MINUTE_MS) as i64,
+        };
+        let records = Packed::of(Traffic::new(settings), Encoding::Json);
+        count(&mut partition, &records).expect("the state is whole");
+        drop(records);
+        allocated()
+    };
+    let (few, many) = (allocated_after(1), allocated_after(2));
+    println!(
+        "each further event within the lateness: {} bytes",
+        many.saturating_sub(few) / EVENTS
+    );
+}
+
 fn main() {
+    further_events();
     let before = allocated();
     let mut partition = partition(CONFIGURATION).expect("the configuration is right");
     let mut offset = 0;

@@ -113,6 +113,9 @@ async fn measure(cli: &Cli) -> Result<()> {
         tokio::task::spawn_blocking(move || send(&brokers, &topic, encoding, rate, lasts))
     };
     tokio::time::sleep(WARM_UP).await;
+    // What is behind now stays in every latency, unless it is caught up with.
+    let lag = running.metric("cambium_lag_records")?;
+    eprintln!("{lag:.0} records behind as it begins");
     let markers = Markers::default();
     let (_, client) = running.clickhouse()?;
     let before = Times::of(&running, cores.as_ref())?;
@@ -260,7 +263,7 @@ async fn look(client: Client, query: &str, markers: Markers) -> Result<Looks> {
             let since = *waits_since.get_or_insert(now);
             ensure!(
                 now - since < PATIENCE,
-                "{} of {} markers were seen",
+                "{} of {} markers were seen: it does not keep up; give a smaller --rate, or a quieter machine",
                 seen.len(),
                 expected.len()
             );

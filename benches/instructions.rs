@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use cambium::Processors;
-use cambium_benches::traffic::{Encoding, Settings, Traffic, user_id};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
 use cambium_benches::{CONFIGURATION, partition_of};
 use cambium_engine::Partition;
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
@@ -80,6 +80,7 @@ impl Part {
             events: count as u64,
             users,
             end_ms: END_MS,
+            events_per_second: EVENTS_PER_SECOND,
         });
         let records = Records::of(traffic, self.encoding());
         let format = self.encoding().format();

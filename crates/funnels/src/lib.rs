@@ -36,7 +36,7 @@ pub struct Tries {
     /// The user's sessions, for funnels within one.
     sessions: Option<Box<Pieces<()>>>,
     /// The time of the first event ever, for each step that wants it.
-    firsts: Option<Box<Vec<(u8, i64)>>>,
+    firsts: Vec<(u8, i64)>,
     /// What was entered into sets: hour, slice, steps.
     entered: Vec<(i64, Slice, u32)>,
     /// What each entry day put into the histograms: step and bin.
@@ -143,7 +143,7 @@ impl Processor for Funnel {
     }
 
     fn remember(tries: Tries) -> Option<Tries> {
-        tries.firsts.is_some().then(|| Tries {
+        (!tries.firsts.is_empty()).then(|| Tries {
             firsts: tries.firsts,
             ..Tries::default()
         })
@@ -237,7 +237,7 @@ impl Funnel {
                 Span::Milliseconds(within) => within,
                 Span::Session(_) => i64::MAX / 4,
             };
-            let firsts = tries.firsts.get_or_insert_default();
+            let firsts = &mut tries.firsts;
             match firsts.iter_mut().find(|(known, _)| usize::from(*known) == place) {
                 None => firsts.push((place as u8, time)),
                 Some((_, first)) if time < *first => {
@@ -307,10 +307,6 @@ fn places(mut bits: u32) -> impl Iterator<Item = usize> {
 impl Tries {
     fn sessions(&self) -> &[Piece<()>] {
         self.sessions.as_deref().map_or(&[], |sessions| sessions)
-    }
-
-    fn firsts(&self) -> &[(u8, i64)] {
-        self.firsts.as_deref().map_or(&[], |firsts| firsts)
     }
 
     fn mark(&mut self, from: i64, to: i64) {

@@ -159,7 +159,7 @@ impl Funnel {
         let time = seen[start].time;
         let begins = |step: usize| {
             seen[start].steps & (1 << step) != 0
-                && (!self.steps[step].first_time || is_first(seen, tries.firsts(), start, step))
+                && (!self.steps[step].first_time || is_first(seen, &tries.firsts, start, step))
         };
         let any = match self.order {
             Order::Any => (0..self.steps.len()).any(begins),
@@ -186,7 +186,7 @@ impl Funnel {
             from,
             to,
             in_session,
-            firsts: tries.firsts(),
+            firsts: &tries.firsts,
         })
     }
 

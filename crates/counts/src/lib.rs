@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use cambium_engine::{
-    By, Compiler, Context, DefinitionError, Input, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
+    By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -94,7 +94,7 @@ impl Entered {
 /// The counts of the minutes that events may still come for.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
-    minutes: BTreeMap<u32, Minute>,
+    minutes: BTreeMap<u32, Kept<Minute>>,
     /// What changed since the last flush: minutes, and places in them.
     #[serde(skip)]
     changed: Vec<(u32, u32)>,
@@ -149,7 +149,7 @@ impl Processor for EventCounts {
         context: &mut Context<'_>,
     ) {
         let number = minute_number(input.time);
-        let minute = counts.minutes.entry(number).or_default();
+        let minute = counts.minutes.entry(number).or_default().change();
         let key = (input.name, self.by.slice(input, context.names));
         let place = match minute.places.get(&key) {
             Some(place) => *place,
@@ -173,7 +173,7 @@ impl Processor for EventCounts {
         minutes.dedup();
         for number in minutes {
             if let Some(minute) = counts.minutes.get_mut(&number) {
-                self.put_minute(i64::from(number) * MINUTE_MS, minute, context);
+                self.put_minute(i64::from(number) * MINUTE_MS, minute.change(), context);
             }
         }
         // The room is used again.

@@ -39,8 +39,9 @@ impl Kind {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Dictionary {
-    ids: Map<Box<str>, u32>,
     #[serde(skip)]
+    ids: Map<Box<str>, u32>,
+    /// In the order of their numbers.
     texts: Vec<Box<str>>,
     #[serde(skip)]
     lately: Lately,
@@ -150,16 +151,11 @@ impl Names {
         }
     }
 
-    /// The texts again from the numbers, after reading.
+    /// The numbers again from the texts, after reading.
     pub(crate) fn restore(&mut self) {
         for dictionary in &mut self.dictionaries {
-            let mut texts: Vec<_> = dictionary
-                .ids
-                .iter()
-                .map(|(text, id)| (*id, text.clone()))
-                .collect();
-            texts.sort_unstable();
-            dictionary.texts = texts.into_iter().map(|(_, text)| text).collect();
+            let numbered = dictionary.texts.iter().cloned().zip(OTHER_ID + 1..);
+            dictionary.ids.extend(numbered);
         }
     }
 }

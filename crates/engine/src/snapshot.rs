@@ -16,7 +16,7 @@ pub struct Capture {
 }
 
 /// Raised when what is saved changes its form.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {

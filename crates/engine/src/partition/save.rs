@@ -1,5 +1,7 @@
 //! A partition's state as bytes, and back.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Account, App, Partition, Topic};
@@ -11,15 +13,15 @@ use crate::{HashKey, List, Names, Setup, SnapshotError};
 
 /// All of the state but the users.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Head<'h> {
     topic: Topic,
     epoch: u16,
     start: i64,
     position: i64,
     watermark: Option<i64>,
     account: Account,
-    names: Names,
-    properties: PropertyTable,
+    names: Cow<'h, Names>,
+    properties: Cow<'h, PropertyTable>,
     /// As JSON: it holds values of any form.
     setup: String,
     schemas: String,
@@ -59,7 +61,7 @@ impl<L: List> Partition<L> {
         })
     }
 
-    fn head(&self) -> Result<Head, SnapshotError> {
+    fn head(&self) -> Result<Head<'_>, SnapshotError> {
         let mut apps = Vec::with_capacity(self.apps.len());
         for app in &self.apps {
             let mut instances = Vec::new();
@@ -76,8 +78,8 @@ impl<L: List> Partition<L> {
             position: self.position,
             watermark: self.watermark,
             account: self.account,
-            names: self.names.clone(),
-            properties: self.properties.clone(),
+            names: Cow::Borrowed(&self.names),
+            properties: Cow::Borrowed(&self.properties),
             setup: serde_json::to_string(&self.setup)
                 .map_err(|error| SnapshotError::Head(error.to_string()))?,
             schemas: serde_json::to_string(&self.schemas)
@@ -98,13 +100,13 @@ impl<L: List> Partition<L> {
         if format != FORMAT {
             return Err(SnapshotError::Format(format));
         }
-        let (mut head, rest) = postcard::take_from_bytes::<Head>(head).map_err(unreadable)?;
+        let (mut head, rest) = postcard::take_from_bytes::<Head<'_>>(head).map_err(unreadable)?;
         let last = if rest.is_empty() {
             None
         } else {
             postcard::from_bytes(rest).map_err(unreadable)?
         };
-        head.names.restore();
+        head.names.to_mut().restore();
         let setup: Setup =
             serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))?;
         let mut partition = Partition::new(head.topic, head.position, head.epoch, setup, key)?;
@@ -112,8 +114,8 @@ impl<L: List> Partition<L> {
         partition.last = last;
         partition.watermark = head.watermark;
         partition.account = head.account;
-        partition.names = head.names;
-        partition.properties = head.properties;
+        partition.names = head.names.into_owned();
+        partition.properties = head.properties.into_owned();
         partition.next_slot = head.next_slot;
         partition.schemas =
             serde_json::from_str(&head.schemas).map_err(|error| SnapshotError::Head(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! One partition: a pure state machine over its log.
 
 mod advance;
+mod capture;
 mod save;
 mod tables;
 
@@ -11,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use tables::{REJECTED, TABLES};
 
+use self::capture::Captures;
 use crate::identity::{of_version, version};
 use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
@@ -101,9 +103,9 @@ pub struct Partition<L: List> {
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
-    /// Who was touched since the last flush, and since the last capture: app and user.
+    /// Who was touched since the last flush: app and user.
     touched: Vec<(u32, u64)>,
-    changed: Vec<(u32, u64)>,
+    captures: Captures,
     rows: Rows,
 }
 
@@ -134,7 +136,7 @@ impl<L: List> Partition<L> {
             app_index: Map::default(),
             next_slot: 0,
             touched: Vec::new(),
-            changed: Vec::new(),
+            captures: Captures::default(),
             rows: Rows::default(),
             setup,
         };
@@ -437,10 +439,11 @@ impl<L: List> Partition<L> {
         let app = &mut self.apps[app];
         let visit = app.users.visit(user)?;
         let known = &mut *visit.user;
+        if message.is_some_and(|message| known.recent.contains(message, cutoff)) {
+            return Ok(Outcome::Duplicate);
+        }
+        self.captures.change(number, user, known)?;
         if let Some(message) = message {
-            if known.recent.contains(message, cutoff) {
-                return Ok(Outcome::Duplicate);
-            }
             known
                 .recent
                 .insert(message, event.time, watermark - app.time.lateness_ms);
@@ -465,9 +468,6 @@ impl<L: List> Partition<L> {
         known.last_seen = known.last_seen.max(event.time);
         if !std::mem::replace(&mut known.touched.since_flush, true) {
             self.touched.push((number, user));
-        }
-        if !std::mem::replace(&mut known.touched.since_capture, true) {
-            self.changed.push((number, user));
         }
         let mut context = Context::of_app(
             &app.name,

@@ -27,7 +27,8 @@ pub(crate) struct User<P> {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Touched {
     pub since_flush: bool,
-    pub since_capture: bool,
+    /// The mark of the capture that they were last noted for; 0: of none, or of one that has them already.
+    pub changed: u8,
     /// The turn at which they were last queued for cooling.
     queued_at: u32,
 }
@@ -40,6 +41,13 @@ impl<P: Default> Default for User<P> {
             parts: P::default(),
             touched: Touched::default(),
         }
+    }
+}
+
+impl<P> User<P> {
+    /// Whether no event of theirs was counted yet.
+    pub fn is_new(&self) -> bool {
+        self.last_seen == i64::MIN
     }
 }
 
@@ -157,8 +165,16 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
     }
 
     /// Takes a user to the bytes of their snapshot form who was not seen since; message ids from before `cutoff` are
-    /// forgotten. Who still owes rows to the next flush stays awake, and is looked at again later.
-    pub fn cool(&mut self, id: u64, since: i64, cutoff: i64, watermark: i64) -> Result<(), SnapshotError> {
+    /// forgotten. Who still owes rows to the next flush stays awake, and is looked at again later. `before` is given
+    /// who is about to grow cold.
+    pub fn cool(
+        &mut self,
+        id: u64,
+        since: i64,
+        cutoff: i64,
+        watermark: i64,
+        before: impl FnOnce(&User<P>) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
         let Some(slot) = self.slots.get_mut(&id) else {
             return Ok(());
         };
@@ -167,6 +183,7 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
             user.touched.queued_at = 0;
             self.visit(id)?.queue_for_cooling(watermark);
         } else if user.last_seen < since {
+            before(user)?;
             user.recent.forget_before(cutoff);
             *slot = Slot::Cold(encode(user)?.into_boxed_slice());
         }
@@ -189,12 +206,15 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         self.slots.remove(&id);
     }
 
-    /// The bytes of a user's state; none where there is none.
-    pub fn encoded(&self, id: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
-        match self.slots.get(&id) {
+    /// The bytes of a user's state for a capture; none where there is none.
+    pub fn capture(&mut self, id: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
+        match self.slots.get_mut(&id) {
             None => Ok(None),
             Some(Slot::Cold(bytes)) => Ok(Some(bytes.to_vec())),
-            Some(Slot::Hot(user)) => encode(user).map(Some),
+            Some(Slot::Hot(user)) => {
+                user.touched.changed = 0;
+                encode(user).map(Some)
+            }
         }
     }
 
@@ -210,8 +230,16 @@ fn last_seen<P>(slot: &Slot<P>) -> i64 {
     }
 }
 
-fn encode<P: Serialize>(user: &User<P>) -> Result<Vec<u8>, SnapshotError> {
-    postcard::to_stdvec(user).map_err(|_| SnapshotError::User)
+/// So many bytes most users fit in.
+const ENCODED: usize = 512;
+
+pub(crate) fn encode<P: Serialize>(user: &User<P>) -> Result<Vec<u8>, SnapshotError> {
+    // A vector of its own would grow many times on the way.
+    let mut room = [0; ENCODED];
+    match postcard::to_slice(user, &mut room) {
+        Ok(bytes) => Ok(bytes.to_vec()),
+        Err(_) => postcard::to_stdvec(user).map_err(|_| SnapshotError::User),
+    }
 }
 
 fn decode<P: DeserializeOwned>(bytes: &[u8]) -> Result<User<P>, SnapshotError> {

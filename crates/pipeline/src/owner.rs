@@ -54,8 +54,22 @@ impl Default for Rhythm {
 struct UnderWay {
     acknowledged: oneshot::Receiver<()>,
     position: i64,
-    capture: Option<Capture>,
+    /// The snapshot under way was begun with it.
+    with_snapshot: bool,
 }
+
+/// A snapshot whose capture was begun with a flush. It is published when the capture is complete and the flush is
+/// acknowledged.
+struct Snapshot {
+    begun: Instant,
+    /// None until it is complete.
+    capture: Option<Capture>,
+    is_acknowledged: bool,
+}
+
+/// For so long a capture stops the partition at a time, and looks at the clock after so many users.
+const CAPTURE_AT_A_TIME: Duration = Duration::from_millis(2);
+const USERS_AT_A_TIME: usize = 64;
 
 /// How far a flush of everything went.
 struct Settled {
@@ -104,6 +118,8 @@ pub struct Owner<L: List> {
     answered_at: Option<i64>,
     writer: Writer,
     snapshots: Snapshots,
+    /// The snapshot that is being taken.
+    snapshot: Option<Snapshot>,
     /// The snapshot that is being published, which gives its place back when it is done.
     publishing: Option<oneshot::Receiver<Result<Snapshots>>>,
     runtime: tokio::runtime::Handle,
@@ -140,6 +156,7 @@ impl<L: List> Owner<L> {
             answered_at: None,
             writer,
             snapshots,
+            snapshot: None,
             publishing: None,
             runtime: tokio::runtime::Handle::current(),
             rhythm,
@@ -283,10 +300,12 @@ impl<L: List> Owner<L> {
         self.partition.waiting_bytes() > self.rhythm.max_waiting_bytes
     }
 
-    /// To be called often: looks after acknowledgements, and flushes when it is time.
+    /// To be called often, between batches of records: looks after acknowledgements, goes on with a capture that is
+    /// under way, and flushes when it is time.
     pub fn tick(&mut self, end_offset: i64) -> Result<()> {
         self.end_offset = end_offset;
         self.look_after_flush()?;
+        self.go_on_capturing(CAPTURE_AT_A_TIME)?;
         let is_due = self.flushed_at.elapsed() >= self.rhythm.flush || self.is_full();
         if is_due && self.under_way.is_none() {
             let capture = self.captured_at.elapsed() >= self.rhythm.snapshot;
@@ -314,17 +333,10 @@ impl<L: List> Owner<L> {
             self.partition.flush_running()
         };
         let is_new = self.captured < self.partition.position();
-        let capture = if with_capture && is_new && self.has_snapshots()? {
-            self.captured_at = Instant::now();
-            self.captured = self.partition.position();
-            let capture = self.partition.capture().context("the snapshot failed")?;
-            let pause = self.captured_at.elapsed();
-            self.meters.pause.record(pause);
-            tracing::debug!(topic = %self.partition.topic(), users = capture.users.len(), ?pause, "snapshot captured");
-            Some(capture)
-        } else {
-            None
-        };
+        let with_snapshot = with_capture && is_new && self.snapshot.is_none() && self.has_snapshots()?;
+        if with_snapshot {
+            self.begin_capture()?;
+        }
         let (acknowledge, acknowledged) = oneshot::channel();
         let position = self.settled.position;
         let batch = Batch {
@@ -336,8 +348,41 @@ impl<L: List> Owner<L> {
         self.under_way = Some(UnderWay {
             acknowledged,
             position,
-            capture,
+            with_snapshot,
         });
+        Ok(())
+    }
+
+    fn begin_capture(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        self.partition.begin_capture().context("the snapshot failed")?;
+        self.captured_at = begun;
+        self.captured = self.partition.position();
+        self.snapshot = Some(Snapshot {
+            begun,
+            capture: None,
+            is_acknowledged: false,
+        });
+        self.meters.pause.record(begun.elapsed());
+        Ok(())
+    }
+
+    /// Captures for so long at most, and publishes what is complete.
+    fn go_on_capturing(&mut self, at_most: Duration) -> Result<()> {
+        let Some(snapshot) = self.snapshot.as_mut().filter(|one| one.capture.is_none()) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        while snapshot.capture.is_none() && begun.elapsed() < at_most {
+            let more = self.partition.capture_more(USERS_AT_A_TIME);
+            snapshot.capture = more.context("the snapshot failed")?;
+        }
+        self.meters.pause.record(begun.elapsed());
+        if let Some(capture) = &snapshot.capture {
+            let (users, took) = (capture.users.len(), snapshot.begun.elapsed());
+            tracing::debug!(topic = %self.partition.topic(), users, ?took, "snapshot captured");
+            self.publish_if_ready();
+        }
         Ok(())
     }
 
@@ -394,19 +439,31 @@ impl<L: List> Owner<L> {
         self.acknowledged = under_way.position;
         self.meters.acknowledged.set(self.acknowledged as f64);
         self.meters.flush.record(self.flushed_at.elapsed());
-        if let Some(capture) = under_way.capture {
-            let (done, publishing) = oneshot::channel();
-            let placeholder = self.snapshots.placeholder();
-            let mut snapshots = std::mem::replace(&mut self.snapshots, placeholder);
-            self.publishing = Some(publishing);
-            let publish = self.meters.publish.clone();
-            self.runtime.spawn(async move {
-                let begun = Instant::now();
-                let published = snapshots.publish(capture).await;
-                publish.record(begun.elapsed());
-                let _ = done.send(published.map(|()| snapshots));
-            });
+        if let Some(snapshot) = self.snapshot.as_mut().filter(|_| under_way.with_snapshot) {
+            snapshot.is_acknowledged = true;
+            self.publish_if_ready();
         }
+    }
+
+    /// Publishes the snapshot whose flush is acknowledged and whose capture is complete, whichever came last.
+    fn publish_if_ready(&mut self) {
+        let ready = self
+            .snapshot
+            .take_if(|one| one.is_acknowledged && one.capture.is_some());
+        let Some(capture) = ready.and_then(|one| one.capture) else {
+            return;
+        };
+        let (done, publishing) = oneshot::channel();
+        let placeholder = self.snapshots.placeholder();
+        let mut snapshots = std::mem::replace(&mut self.snapshots, placeholder);
+        self.publishing = Some(publishing);
+        let publish = self.meters.publish.clone();
+        self.runtime.spawn(async move {
+            let begun = Instant::now();
+            let published = snapshots.publish(capture).await;
+            publish.record(begun.elapsed());
+            let _ = done.send(published.map(|()| snapshots));
+        });
     }
 
     /// Whether a snapshot may be taken: none is on its way.
@@ -427,14 +484,15 @@ impl<L: List> Owner<L> {
 
     /// Flushes all, waits until it is acknowledged, and leaves a snapshot.
     pub fn finish(mut self) -> Result<Partition<L>> {
-        while self.under_way.is_some() {
-            self.look_after_flush()?;
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        while !self.has_snapshots()? {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.wait()?;
         self.flush(true, true)?;
+        self.wait()?;
+        Ok(self.partition)
+    }
+
+    /// Waits until what was flushed is acknowledged, and the snapshot that was begun is published.
+    fn wait(&mut self) -> Result<()> {
+        self.go_on_capturing(Duration::MAX)?;
         while self.under_way.is_some() {
             self.look_after_flush()?;
             std::thread::sleep(Duration::from_millis(5));
@@ -442,7 +500,7 @@ impl<L: List> Owner<L> {
         while !self.has_snapshots()? {
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(self.partition)
+        Ok(())
     }
 }
 

@@ -66,6 +66,7 @@ impl<L: List> Partition<L> {
         for (number, id) in &self.touched {
             let app = &mut self.apps[*number as usize];
             let Some(user) = app.users.hot(*id) else { continue };
+            self.captures.change(*number, *id, user)?;
             let mut context = Context::of_app(
                 &app.name,
                 app.time,
@@ -103,10 +104,12 @@ impl<L: List> Partition<L> {
     /// number.
     fn cool(&mut self, watermark: i64) -> Result<(), SnapshotError> {
         let since = watermark - QUIET_MS;
-        for app in &mut self.apps {
+        let captures = &mut self.captures;
+        for (number, app) in self.apps.iter_mut().enumerate() {
             let cutoff = watermark - app.time.lateness_ms;
             for id in app.users.take_quiet(since) {
-                app.users.cool(id, since, cutoff, watermark)?;
+                let keep = |user: &_| captures.keep(number as u32, id, user);
+                app.users.cool(id, since, cutoff, watermark, keep)?;
             }
         }
         Ok(())
@@ -122,14 +125,14 @@ impl<L: List> Partition<L> {
             }
             for id in app.users.not_seen_since(before) {
                 let user = app.users.visit(id)?.user;
+                self.captures.change(number as u32, id, user)?;
                 let keeps = L::remember(&mut user.parts);
                 user.recent = Default::default();
                 if keeps {
-                    app.users.cool(id, before, before, watermark)?;
+                    app.users.cool(id, before, before, watermark, |_| Ok(()))?;
                 } else {
                     app.users.remove(id);
                 }
-                self.changed.push((number as u32, id));
             }
         }
         Ok(())

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{Account, App, Partition, Topic};
 use crate::instance::SavedInstance;
 use crate::processor::PropertyTable;
-use crate::snapshot::{Capture, FORMAT};
+use crate::snapshot::FORMAT;
 use crate::users::Users;
-use crate::{HashKey, List, Names, Setup, SnapshotError};
+use crate::{HashKey, List, Mark, Names, Setup, SnapshotError};
 
 /// All of the state but the users.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +18,7 @@ struct Head<'h> {
     epoch: u16,
     start: i64,
     position: i64,
+    last: Option<Mark>,
     watermark: Option<i64>,
     account: Account,
     names: Cow<'h, Names>,
@@ -36,29 +37,10 @@ struct SavedApp {
 }
 
 impl<L: List> Partition<L> {
-    /// What changed since the last capture. To be taken together with a flush, and published when
-    /// ClickHouse has acknowledged that flush.
-    pub fn capture(&mut self) -> Result<Capture, SnapshotError> {
-        let mut changed = std::mem::take(&mut self.changed);
-        changed.sort_unstable();
-        changed.dedup();
-        let mut users = Vec::with_capacity(changed.len());
-        for (number, id) in changed {
-            let app = &mut self.apps[number as usize].users;
-            if let Some(user) = app.hot(id) {
-                user.touched.since_capture = false;
-            }
-            users.push((number, id, app.encoded(id)?));
-        }
-        // The mark came later than the format, and stands behind what was there before it.
-        let head = postcard::to_stdvec(&(FORMAT, self.head()?, self.last));
-        let head = head.map_err(|error| SnapshotError::Head(error.to_string()))?;
-        Ok(Capture {
-            position: self.position,
-            epoch: self.epoch,
-            head,
-            users,
-        })
+    /// All of the state but the users, as bytes.
+    pub(super) fn encoded_head(&self) -> Result<Vec<u8>, SnapshotError> {
+        let head = postcard::to_stdvec(&(FORMAT, self.head()?));
+        head.map_err(|error| SnapshotError::Head(error.to_string()))
     }
 
     fn head(&self) -> Result<Head<'_>, SnapshotError> {
@@ -76,6 +58,7 @@ impl<L: List> Partition<L> {
             epoch: self.epoch,
             start: self.start as i64,
             position: self.position,
+            last: self.last,
             watermark: self.watermark,
             account: self.account,
             names: Cow::Borrowed(&self.names),
@@ -100,18 +83,13 @@ impl<L: List> Partition<L> {
         if format != FORMAT {
             return Err(SnapshotError::Format(format));
         }
-        let (mut head, rest) = postcard::take_from_bytes::<Head<'_>>(head).map_err(unreadable)?;
-        let last = if rest.is_empty() {
-            None
-        } else {
-            postcard::from_bytes(rest).map_err(unreadable)?
-        };
+        let mut head: Head<'_> = postcard::from_bytes(head).map_err(unreadable)?;
         head.names.to_mut().restore();
         let setup: Setup =
             serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))?;
         let mut partition = Partition::new(head.topic, head.position, head.epoch, setup, key)?;
         partition.start = head.start as u64;
-        partition.last = last;
+        partition.last = head.last;
         partition.watermark = head.watermark;
         partition.account = head.account;
         partition.names = head.names.into_owned();
@@ -170,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_record_is_remembered_and_a_head_without_it_can_be_read() {
+    fn the_last_record_is_remembered() {
         let topic = Topic {
             name: "t".to_owned(),
             partition: 0,
@@ -191,9 +169,6 @@ mod tests {
             restored.last()
         };
         assert_eq!(last(&empty.head), None);
-        assert_eq!(last(&capture.head), Some(crate::Mark::of(&record)));
-        // As earlier releases wrote it: the head alone.
-        let without = postcard::to_stdvec(&(FORMAT, partition.head().unwrap())).unwrap();
-        assert_eq!(last(&without), None);
+        assert_eq!(last(&capture.head), Some(Mark::of(&record)));
     }
 }

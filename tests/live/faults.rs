@@ -72,7 +72,7 @@ async fn all_read(client: &Client, published: i64, within: Duration) {
         }
         assert!(
             started.elapsed() < within,
-            "{read} of {published} records are in ClickHouse after {within:?}"
+            "of {published} records {read} were read and {shown} are said to be in ClickHouse after {within:?}"
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -2,6 +2,7 @@
 //! for one record after the other, and rdkafka has no safe face for that.
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{NonNull, null, null_mut};
 use std::sync::Arc;
@@ -92,13 +93,17 @@ impl Batch {
         self.0.iter().map(|message| unsafe { &**message })
     }
 
-    /// What is no record; a partition's end is none either.
-    pub fn errors(&self) -> impl Iterator<Item = KafkaError> {
+    /// What is no record, each with librdkafka's reason; a partition's end is none either.
+    pub fn errors(&self) -> impl Iterator<Item = (KafkaError, Cow<'_, str>)> {
         let errors = self.messages().filter(|message| message.err != NO_ERROR);
-        errors.filter_map(|message| match RDKafkaErrorCode::from(message.err) {
-            RDKafkaErrorCode::PartitionEOF => None,
-            RDKafkaErrorCode::Fatal => Some(KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::Fatal)),
-            code => Some(KafkaError::MessageConsumption(code)),
+        errors.filter_map(|message| {
+            let error = match RDKafkaErrorCode::from(message.err) {
+                RDKafkaErrorCode::PartitionEOF => return None,
+                RDKafkaErrorCode::Fatal => KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::Fatal),
+                code => KafkaError::MessageConsumption(code),
+            };
+            let reason = bytes(message.payload, message.len).unwrap_or_default();
+            Some((error, String::from_utf8_lossy(reason)))
         })
     }
 

@@ -52,13 +52,16 @@ impl Settings {
             .set("session.timeout.ms", "10000")
             .set("max.poll.interval.ms", "86400000")
             .set("check.crcs", "true")
-            .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100");
         for (name, value) in &self.settings {
             config.set(name, value);
         }
+        // A partition's end, taken with a batch, counts as a record for librdkafka (rd_kafka_q_serve_rkmessages takes
+        // the offset behind it for the application's place): when the connection is made anew, it reads on one record
+        // too far. So no end is asked for, whatever the settings say.
+        config.set("enable.partition.eof", "false");
         config
     }
 }
@@ -533,12 +536,12 @@ fn own<W: Worker>(
                 std::thread::sleep(RETRY);
             }
         }
-        for error in batch.errors() {
+        for (error, reason) in batch.errors() {
             if is_fatal(&error) {
-                return Err(error).context("Kafka");
+                return Err(error).with_context(|| format!("Kafka: {reason}"));
             }
             // The client says what is wrong beside.
-            tracing::debug!("Kafka: {error}");
+            tracing::debug!("Kafka: {error}: {reason}");
         }
         safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
         while worker.is_full() && !stop.load(Ordering::Relaxed) {

@@ -1,6 +1,4 @@
-//! Memory a user and an event, and how long a snapshot stops a partition, at a million users.
-
-use std::time::Instant;
+//! Memory a user, at a million users.
 
 use cambium_benches::packed::{Packed, count};
 use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
@@ -9,7 +7,6 @@ use cambium_event::Record;
 use peak_alloc::PeakAlloc;
 
 const USERS: u64 = 1_000_000;
-const CHANGED: u64 = 50_000;
 const MINUTE_MS: u64 = 60_000;
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -80,26 +77,7 @@ fn main() {
         partition.users(),
         hot / USERS
     );
-    let begun = Instant::now();
-    let capture = partition.capture().expect("the state is whole");
-    println!(
-        "pause for a snapshot of {} changed users: {:?}",
-        capture.users.len(),
-        begun.elapsed()
-    );
-    drop(capture);
-    for user in 0..CHANGED {
-        send(&mut partition, user * 20, "view", START_MS + 1440 * MINUTE_MS);
-    }
-    drop(partition.flush().expect("the state is whole"));
-    let begun = Instant::now();
-    let capture = partition.capture().expect("the state is whole");
-    println!(
-        "pause for a snapshot of {} changed users: {:?}",
-        capture.users.len(),
-        begun.elapsed()
-    );
-    drop(capture);
+    drop(partition.capture().expect("the state is whole"));
     // Two days later all others are cold: kept as the bytes of their snapshot form.
     send(&mut partition, 0, "view", START_MS + 3 * 1440 * MINUTE_MS);
     drop(partition.flush().expect("the state is whole"));

@@ -1,4 +1,5 @@
-//! A safe face for the C interface of `libchdb.so`. Unsafe code stands behind small faces: here, in `cambium-kafka` (batches) and `cambium-event` (plain text).
+//! A safe face for the C interface of `libchdb.so`. Unsafe code stands behind small faces: here, in `cambium-kafka`
+//! (batches) and in `cambium-event` (plain text).
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};

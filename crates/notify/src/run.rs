@@ -56,8 +56,8 @@ pub async fn run(
     has_joined: Arc<AtomicBool>,
 ) -> Result<()> {
     let journal = Arc::new(Journal::new(settings.journal.clone())?);
-    let answered_at = Arc::new(AtomicI64::new(now_ms()));
-    let asking = tokio::spawn(ask_broker(journal.clone(), answered_at.clone()));
+    let broker = Arc::new(Broker::new());
+    let asking = tokio::spawn(ask_broker(journal.clone(), broker.clone()));
     let mut lookout = Lookout::new();
     let mut said = String::new();
     loop {
@@ -71,9 +71,7 @@ pub async fn run(
             tracing::warn!("{text}");
             said = text;
         }
-        lookout
-            .look(&settings, answered_at.load(Ordering::Relaxed), &client, None)
-            .await;
+        lookout.look(&settings, broker.answered_at(), &client, None).await;
         tokio::select! {
             () = tokio::time::sleep(RETRY) => {}
             () = stopped(&stop) => return Ok(()),
@@ -95,18 +93,16 @@ pub async fn run(
         outcomes: Vec::new(),
         unsaid: Vec::new(),
         is_held: true,
-        broker_away_at: i64::MIN / 2,
     };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !stop.load(Ordering::Relaxed) {
         ticks.tick().await;
-        let answered = answered_at.load(Ordering::Relaxed);
         let writer = desk.journal.writer().clone();
         lookout
-            .look(&desk.settings, answered, &desk.client, Some(&writer))
+            .look(&desk.settings, broker.answered_at(), &desk.client, Some(&writer))
             .await;
-        if let Err(error) = desk.tick(answered).await {
+        if let Err(error) = desk.tick(&broker).await {
             tracing::warn!("alerts: {error:#}");
         }
         desk.show();
@@ -122,11 +118,44 @@ async fn stopped(stop: &AtomicBool) {
     }
 }
 
-async fn ask_broker(journal: Arc<Journal>, answered_at: Arc<AtomicI64>) {
-    loop {
-        if journal.topics().await.is_ok() {
-            answered_at.store(now_ms(), Ordering::Relaxed);
+/// When the broker answered last, and when it was last seen to be away: by who asks it and does nothing else, because
+/// a turn of the desk may wait for the broker itself, and see nothing of an outage.
+struct Broker {
+    answered_at: AtomicI64,
+    away_at: AtomicI64,
+}
+
+impl Broker {
+    fn new() -> Broker {
+        Broker {
+            answered_at: AtomicI64::new(now_ms()),
+            away_at: AtomicI64::new(i64::MIN / 2),
         }
+    }
+
+    fn answered_at(&self) -> i64 {
+        self.answered_at.load(Ordering::Relaxed)
+    }
+
+    fn away_at(&self) -> i64 {
+        self.away_at.load(Ordering::Relaxed)
+    }
+
+    /// It was asked, and answered or did not.
+    fn note(&self, has_answered: bool, now: i64) {
+        if now - self.answered_at() >= BROKER_HELD_MS {
+            self.away_at.store(now, Ordering::Relaxed);
+        }
+        if has_answered {
+            self.answered_at.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn ask_broker(journal: Arc<Journal>, broker: Arc<Broker>) {
+    loop {
+        let has_answered = journal.topics().await.is_ok();
+        broker.note(has_answered, now_ms());
         tokio::time::sleep(ASK_BROKER).await;
     }
 }
@@ -225,12 +254,10 @@ struct Desk {
     /// Changes that the journal did not take yet.
     unsaid: Vec<Alert>,
     is_held: bool,
-    /// When the broker last did not answer.
-    broker_away_at: i64,
 }
 
 impl Desk {
-    async fn tick(&mut self, answered_at: i64) -> Result<()> {
+    async fn tick(&mut self, broker: &Broker) -> Result<()> {
         self.take_turns().await?;
         if !self.leads {
             return Ok(());
@@ -246,7 +273,7 @@ impl Desk {
         let now = now_ms();
         let health = self.pulse.look(&self.client, &self.settings.topics, now).await;
         self.watch_pipeline(&health, now).await?;
-        self.watch_metrics(&health, answered_at).await?;
+        self.watch_metrics(&health, broker).await?;
         self.settle().await?;
         if self.register.has_unwritten() && self.pulse_is_well(&health) {
             let written = self.register.write(&self.client, now);
@@ -451,12 +478,9 @@ impl Desk {
     }
 
     /// Metric rules are held while the numbers are not those of now.
-    async fn watch_metrics(&mut self, health: &Health, answered_at: i64) -> Result<()> {
-        let now = now_ms();
-        if now - answered_at >= BROKER_HELD_MS {
-            self.broker_away_at = now;
-        }
-        let is_settled = now - self.broker_away_at > RECONNECT_MS;
+    async fn watch_metrics(&mut self, health: &Health, broker: &Broker) -> Result<()> {
+        let (now, answered_at) = (now_ms(), broker.answered_at());
+        let is_settled = now - answered_at < BROKER_HELD_MS && now - broker.away_at() > RECONNECT_MS;
         let Some(as_of_ms) = health.as_of_ms.filter(|_| is_settled) else {
             if !self.is_held {
                 tracing::info!("alerts: the numbers are behind; metric rules are held");
@@ -540,5 +564,29 @@ fn noted_pipeline(alert: &mut Alert, verdict: &Verdict) {
     };
     if alert.state == State::Firing {
         alert.evidence.note = note;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_seen_whether_or_not_anybody_looked_meanwhile() {
+        let broker = Broker::new();
+        let begun = broker.answered_at();
+        let ask = |after_ms: i64, has_answered| {
+            broker.note(has_answered, begun + after_ms);
+            (broker.answered_at() - begun, broker.away_at() - begun)
+        };
+        let never = ask(2_000, true).1;
+        assert!(never < -RECONNECT_MS);
+        // One answer that is missing is no outage.
+        assert_eq!(ask(4_000, false), (2_000, never));
+        assert_eq!(ask(6_000, true), (6_000, never));
+        assert_eq!(ask(12_000, false), (6_000, 12_000));
+        // It answers again, after a question that took long.
+        assert_eq!(ask(40_000, true), (40_000, 40_000));
+        assert_eq!(ask(42_000, true), (42_000, 40_000));
     }
 }

@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use cambium::Processors;
-use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
+use cambium_benches::packed::{self, Packed};
+use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
 use cambium_benches::{CONFIGURATION, partition_of};
 use cambium_engine::Partition;
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
@@ -26,10 +27,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SHORT: usize = 10_000;
 const LONG: usize = 40_000;
 const USERS: u32 = 4_000;
-/// Events between two flushes of a partition.
-const FLUSH: usize = 100_000;
-/// Records that are applied together, as `cambium run` does.
-const TOGETHER: usize = 16;
 /// When the last event arrives: 2026-11-01.
 const END_MS: i64 = 1_793_491_200_000;
 
@@ -82,7 +79,7 @@ impl Part {
             end_ms: END_MS,
             events_per_second: EVENTS_PER_SECOND,
         });
-        let records = Records::of(traffic, self.encoding());
+        let records = Packed::of(traffic, self.encoding());
         let format = self.encoding().format();
         let begun = Instant::now();
         let done = match self {
@@ -104,59 +101,20 @@ impl Part {
     }
 }
 
-/// Records one after the other in one piece, as they lie in what a broker sends.
-struct Records {
-    bytes: Vec<u8>,
-    /// Where each ends, and its Kafka timestamp.
-    ends: Vec<(usize, i64)>,
-    keys: Vec<String>,
-}
-
-impl Records {
-    fn of(traffic: Traffic, encoding: Encoding) -> Records {
-        let (mut bytes, mut ends, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        for behaviour in traffic {
-            encoding.write(&behaviour, &mut bytes);
-            ends.push((bytes.len(), behaviour.arrives_ms));
-            keys.push(user_id(behaviour.user));
-        }
-        Records { bytes, ends, keys }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut begin = 0;
-        self.ends.iter().zip(0..).map(move |((end, sent), offset)| {
-            let key = &self.keys[offset as usize];
-            let payload = &self.bytes[std::mem::replace(&mut begin, *end)..*end];
-            Record {
-                offset,
-                timestamp: Some(*sent),
-                key: Some(key.as_bytes()),
-                payload: Some(payload),
-                ..Record::default()
-            }
-        })
-    }
-}
-
 #[inline(never)]
-fn measured_decode(decoders: &Decoders, records: &Records) {
-    for record in records.iter() {
+fn measured_decode(decoders: &Decoders, records: &Packed) {
+    for payload in records.iter() {
+        let record = Record {
+            payload: Some(payload),
+            ..Record::default()
+        };
         black_box(decoders.read(&record, |event| event.time + event.user().len() as i64)).ok();
     }
 }
 
 #[inline(never)]
-fn measured_apply(mut partition: Partition<Processors>, records: &Records) -> Result<()> {
-    let records: Vec<Record<'_>> = records.iter().collect();
-    for flush in records.chunks(FLUSH) {
-        for together in flush.chunks(TOGETHER) {
-            partition.apply_together(together)?;
-        }
-        black_box(partition.flush_running());
-    }
-    black_box(partition.flush()?);
-    Ok(())
+fn measured_apply(mut partition: Partition<Processors>, records: &Packed) -> Result<()> {
+    packed::count(&mut partition, records)
 }
 
 /// Instructions of one part over so many events.

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use anyhow::Result;
 use cambium::Processors;
 use cambium_engine::Partition;
-use cambium_event::Record;
+use cambium_event::{Record, TOGETHER};
 
 use crate::traffic::{Behaviour, Encoding};
 
@@ -48,8 +48,6 @@ impl Packed {
 
 /// Events between two flushes of a partition: a second's worth.
 const FLUSH: usize = 100_000;
-/// Records that are applied together, as `cambium run` does.
-const TOGETHER: usize = 16;
 
 /// Goes on counting where the partition stands. Rows are made and thrown away.
 pub fn count(partition: &mut Partition<Processors>, records: &Packed) -> Result<()> {

@@ -5,7 +5,7 @@
 //! that a busy user is not entered again with every event.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cambium_engine::{
     By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
@@ -95,9 +95,9 @@ impl Entered {
 #[derive(Default, Serialize, Deserialize)]
 pub struct Counts {
     minutes: BTreeMap<u32, Kept<Minute>>,
-    /// What changed since the last flush: minutes, and places in them.
+    /// The minutes in which something changed since the last flush.
     #[serde(skip)]
-    changed: Vec<(u32, u32)>,
+    changed: BTreeSet<u32>,
 }
 
 /// What happened in a minute, in the order in which it happened first.
@@ -162,23 +162,16 @@ impl Processor for EventCounts {
             context.rows.wait_for_users(1);
         }
         if !std::mem::replace(&mut count.is_changed, true) {
-            counts.changed.push((number, place));
+            counts.changed.insert(number);
         }
     }
 
     fn flush(&self, counts: &mut Counts, context: &mut Context<'_>) {
-        let changed = std::mem::take(&mut counts.changed);
-        let mut minutes: Vec<u32> = changed.iter().map(|(number, _)| *number).collect();
-        minutes.sort_unstable();
-        minutes.dedup();
-        for number in minutes {
+        for number in std::mem::take(&mut counts.changed) {
             if let Some(minute) = counts.minutes.get_mut(&number) {
                 self.put_minute(i64::from(number) * MINUTE_MS, minute.change(), context);
             }
         }
-        // The room is used again.
-        counts.changed = changed;
-        counts.changed.clear();
     }
 
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {

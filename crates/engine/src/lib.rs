@@ -27,6 +27,7 @@ mod setup;
 mod snapshot;
 mod time;
 mod users;
+mod varint;
 
 pub use arrivals::Arrivals;
 pub use by::{By, Slice};

@@ -5,7 +5,7 @@ mod capture;
 mod save;
 mod tables;
 
-use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas};
+use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas, TOGETHER};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
@@ -536,9 +536,6 @@ impl<L: List> Partition<L> {
         self.advance(before.unwrap_or(time))
     }
 }
-
-/// As many records as are applied together at most without an allocation.
-const TOGETHER: usize = 16;
 
 /// The numbers of an event's user and message id.
 #[derive(Clone, Copy, Default)]

@@ -5,6 +5,7 @@ use serde::ser::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::Map;
+use crate::varint::{put_varint, take_varint};
 
 /// Message ids, hashed, with the times of their events, for as long as a duplicate may come.
 #[derive(Clone, Debug)]
@@ -212,27 +213,6 @@ impl<'de> Deserialize<'de> for Recent {
         }
         Ok(Recent::of(ids))
     }
-}
-
-fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! buffers; the writer sends each with its column names and types in front, so that the engine
 //! itself checks them against the table.
 
+use crate::varint::put_varint;
+
 /// A table that rows are written to: its name and its columns with ClickHouse's names of their types.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
@@ -197,10 +199,6 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-fn put_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
+fn put_length(bytes: &mut Vec<u8>, length: usize) {
+    put_varint(bytes, length as u64);
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use cambium_event::TOGETHER;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -126,7 +127,7 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
     /// Looks at users all at once: first where they are, then at what is asked first of each. Reading is all that it
     /// takes to have them at hand; nothing is made of what is read.
     pub fn foresee(&self, ids: &[Ids], touch: impl Fn(&P) -> i64) {
-        let mut awake: SmallVec<[(&User<P>, Option<u64>); 16]> = SmallVec::new();
+        let mut awake: SmallVec<[(&User<P>, Option<u64>); TOGETHER]> = SmallVec::new();
         for ids in ids {
             match self.slots.get(&ids.user) {
                 Some(Slot::Hot(user)) => awake.push((user, ids.message)),

@@ -60,8 +60,9 @@ impl Default for Decoders {
     }
 }
 
-/// As many records as are read together at most without an allocation.
-const TOGETHER: usize = 16;
+/// How many records are best read and counted together: so many users can be on their way from memory at once, and so
+/// many events lie on the stack.
+pub const TOGETHER: usize = 16;
 
 impl Decoders {
     pub fn new(plan: Plan, format: Format, schemas: &Schemas) -> Result<Decoders, SchemaError> {

@@ -18,7 +18,7 @@ mod text;
 mod value;
 
 pub use avro::{AvroDecoder, EVENT_SCHEMA, SchemaText};
-pub use decoders::{Decoders, Format, SchemaError, Schemas};
+pub use decoders::{Decoders, Format, SchemaError, Schemas, TOGETHER};
 pub use fields::{DIMENSIONS, Event, Field};
 pub use keys::{IN_ENDS, ends};
 pub use number::{Number, decimal_to_ms};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use cambium_clickhouse::{Batch, Writer};
 use cambium_engine::{Capture, List, Partition, Rows, Setup, Table};
-use cambium_event::{Record, SchemaText};
+use cambium_event::{Record, SchemaText, TOGETHER};
 use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
 
@@ -97,9 +97,6 @@ pub struct Applied {
     /// First [`Owner::answer`] what is known of this schema id; then offer the next record again.
     pub wants_schema: Option<u32>,
 }
-
-/// Records that are looked at together: so many users can be on their way from memory at once.
-const TOGETHER: usize = 16;
 
 /// What is not in the log, in the order of the offsets from which on it holds.
 pub(crate) struct Journal {

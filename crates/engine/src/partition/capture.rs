@@ -4,11 +4,12 @@
 //! at a time between records; who is about to change before their turn is encoded first, as they were. So the bytes
 //! are those of the offset at which it began, whatever came in between.
 
+use cambium_event::TOGETHER;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
-use super::{Ids, Partition, TOGETHER};
+use super::{Ids, Partition};
 use crate::users::{User, encode};
 use crate::{Capture, List, Map, SnapshotError};
 

@@ -6,7 +6,8 @@
 //! A real Kafka gets traffic at a steady rate, `cambium run` counts it into its ClickHouse, and every so often there is
 //! a marker among the events: an event of its own name, of a user of their own. The clock starts when the broker has
 //! acknowledged it, and stops when the answer to a query that names it is there; so the time of the query is in it, and
-//! on average half of the time between two of them.
+//! on average half of the time between two of them. Every process runs where the system puts it. Whoever looks all the time measures themselves: open sessions, of
+//! which there are many and of which seconds are asked, are looked at twice a second.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cambium_benches::load::{load, now_ms};
-use cambium_benches::machine::Cores;
 use cambium_benches::running::{Itself, Running, Times};
 use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
 use cambium_clickhouse::Client;
@@ -47,29 +47,30 @@ const BACKLOG: u64 = 1_000_000;
 /// Until caches are warm, and the rate is steady.
 const WARM_UP: Duration = Duration::from_secs(10);
 const MARK_EVERY: Duration = Duration::from_millis(200);
-/// At least between two looks, and at least so many times as long as the last one took: whoever looks all the time
-/// measures themselves.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-const LOOK_SELDOM: u32 = 2;
+/// At least so many times as long as the last look took lies between two.
+const LOOK_SELDOM: u32 = 3;
 /// Behind the last marker.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A view, and the query that answers the names of the markers in it.
-const VIEWS: [(&str, &str); 3] = [
+/// A view, the query that answers the names of the markers in it, and how long there is at least between two looks.
+const VIEWS: [(&str, &str, Duration); 3] = [
     (
         "event_counts",
         "SELECT DISTINCT event AS marker FROM event_counts \
          WHERE event LIKE 'marker-%' AND bucket >= now() - INTERVAL 10 MINUTE",
+        Duration::from_millis(50),
     ),
     (
         "unique_users",
         "SELECT DISTINCT platform AS marker FROM unique_users WHERE grain = 'minute' \
          AND platform LIKE 'marker-%' AND bucket >= now() - INTERVAL 10 MINUTE",
+        Duration::from_millis(50),
     ),
     (
         "sessions (open)",
         "SELECT DISTINCT platform AS marker FROM sessions WHERE is_open \
          AND platform LIKE 'marker-%' AND started_at >= now() - INTERVAL 10 MINUTE",
+        Duration::from_millis(500),
     ),
 ];
 
@@ -83,10 +84,6 @@ fn main() -> Result<()> {
 }
 
 async fn measure(cli: &Cli) -> Result<()> {
-    let cores = Cores::of_this_machine()?;
-    if let Some(cores) = &cores {
-        cores.take_servers()?;
-    }
     let kafka = tokio::task::block_in_place(LocalKafka::start)?;
     let brokers = kafka.brokers();
     let backlog = Settings {
@@ -99,7 +96,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     let loaded = load(&brokers, PARTITIONS, cli.format, backlog).await?;
     let directory = tempfile::tempdir()?;
     let topic = (loaded.topic.as_str(), cli.format);
-    let mut running = Running::start(&brokers, topic, cores.as_ref(), directory.path())?;
+    let mut running = Running::start(&brokers, topic, None, directory.path())?;
     running.wait_until_it_reads()?;
     let begun = Instant::now();
     running.wait_until_all_is_written(BACKLOG).await?;
@@ -118,13 +115,14 @@ async fn measure(cli: &Cli) -> Result<()> {
     eprintln!("{lag:.0} records behind as it begins");
     let markers = Markers::default();
     let (_, client) = running.clickhouse()?;
-    let before = Times::of(&running, cores.as_ref())?;
+    let before = (Times::of(&running, None)?, Flushes::of(&running)?);
     let looking: Vec<_> = VIEWS
         .iter()
-        .map(|(_, query)| tokio::spawn(look(client.clone(), query, markers.clone())))
+        .map(|(_, query, every)| tokio::spawn(look(client.clone(), query, *every, markers.clone())))
         .collect();
     mark(&brokers, &loaded.topic, cli, &markers).await?;
-    eprintln!("{}", Times::of(&running, cores.as_ref())?.since(&before));
+    eprintln!("{}", Times::of(&running, None)?.since(&before.0));
+    eprintln!("{}", Flushes::of(&running)?.since(&before.1));
     sending.await.context("sending ended")??;
     let lag = running.metric("cambium_lag_records")?;
     println!(
@@ -137,7 +135,7 @@ async fn measure(cli: &Cli) -> Result<()> {
         "{:<16} {:>6} {:>6} {:>6}  {:>7} {:>12}",
         "view", "p50", "p99", "max", "markers", "a look takes"
     );
-    for ((view, _), looking) in VIEWS.iter().zip(looking) {
+    for ((view, ..), looking) in VIEWS.iter().zip(looking) {
         let looks = looking.await.context("looking ended")?.context(*view)?;
         let part =
             |part: f64| looks.latencies[((looks.latencies.len() - 1) as f64 * part) as usize].as_secs_f64();
@@ -151,6 +149,44 @@ async fn measure(cli: &Cli) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// How many flushes there were, how long ClickHouse took for them, in seconds, and how many rows it has.
+struct Flushes {
+    running: (f64, f64),
+    settled: (f64, f64),
+    rows: f64,
+}
+
+impl Flushes {
+    fn of(running: &Running) -> Result<Flushes> {
+        let histogram = |name: &str| -> Result<_> {
+            let count = running.metric(&format!("{name}_count"))?;
+            Ok((count, running.metric(&format!("{name}_sum"))?))
+        };
+        Ok(Flushes {
+            running: histogram("cambium_flush_seconds")?,
+            settled: histogram("cambium_settle_seconds")?,
+            rows: running.metric("cambium_rows_written_total")?,
+        })
+    }
+
+    fn since(&self, before: &Flushes) -> String {
+        let mean =
+            |now: (f64, f64), before: (f64, f64)| (now.0 - before.0, (now.1 - before.1) / (now.0 - before.0));
+        let (running, settled) = (
+            mean(self.running, before.running),
+            mean(self.settled, before.settled),
+        );
+        format!(
+            "{:.0} flushes took {:.2} s each, {:.0} of what users owe {:.2} s; {:.0} rows in all",
+            running.0,
+            running.1,
+            settled.0,
+            settled.1,
+            self.rows - before.rows
+        )
+    }
 }
 
 /// Traffic as it happens.
@@ -235,7 +271,7 @@ struct Looks {
 }
 
 /// Asks until every marker was seen.
-async fn look(client: Client, query: &str, markers: Markers) -> Result<Looks> {
+async fn look(client: Client, query: &str, every: Duration, markers: Markers) -> Result<Looks> {
     let mut seen: BTreeMap<String, Instant> = BTreeMap::new();
     let (mut looks, mut took, mut waits_since) = (0, Duration::ZERO, None);
     loop {
@@ -268,6 +304,6 @@ async fn look(client: Client, query: &str, markers: Markers) -> Result<Looks> {
                 expected.len()
             );
         }
-        tokio::time::sleep(LOOK_EVERY.max((now - begun) * LOOK_SELDOM)).await;
+        tokio::time::sleep(every.max((now - begun) * LOOK_SELDOM)).await;
     }
 }

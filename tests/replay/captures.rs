@@ -106,7 +106,10 @@ impl Twins {
         let bytes = |rows: Rows| {
             rows.tables
                 .into_iter()
-                .map(|one| (one.table.name, one.bytes))
+                .map(|one| {
+                    let block = one.block().flat_map(|part| part.to_vec());
+                    (one.table.name, block.collect::<Vec<u8>>())
+                })
                 .collect::<Vec<_>>()
         };
         assert!(bytes(here) == bytes(there), "the rows differ");

@@ -160,38 +160,51 @@ fn line_after<'s>(statement: &'s str, start: &str) -> &'s str {
         .unwrap_or("")
 }
 
+/// As ClickHouse reads a block of its Native format.
 fn decode(table: &TableRows) -> Vec<Row> {
-    let mut bytes = table.bytes.as_slice();
-    let mut rows = Vec::new();
-    while !bytes.is_empty() {
-        rows.push(
-            table
-                .table
-                .columns
-                .iter()
-                .map(|(name, kind)| (*name, value(&mut bytes, kind)))
-                .collect(),
-        );
+    let block: Vec<u8> = table.block().flat_map(|part| part.to_vec()).collect();
+    let mut bytes = block.as_slice();
+    let (columns, count) = (length(&mut bytes), length(&mut bytes));
+    assert_eq!((columns, count), (table.table.columns.len(), table.rows));
+    let mut rows = vec![Row::new(); count];
+    for (name, _) in table.table.columns {
+        assert_eq!(string(&mut bytes), *name);
+        let kind = string(&mut bytes);
+        for (row, value) in rows.iter_mut().zip(values(&mut bytes, &kind, count)) {
+            row.insert(name, value);
+        }
     }
-    assert_eq!(rows.len(), table.rows, "{}", table.table.name);
+    assert!(bytes.is_empty(), "{}", table.table.name);
     rows
 }
 
-fn value(bytes: &mut &[u8], kind: &str) -> Value {
+fn values(bytes: &mut &[u8], kind: &str, count: usize) -> Vec<Value> {
+    let is_list = kind.starts_with("Array(") || kind.starts_with("Map(");
+    let ends: Vec<usize> = (0..if is_list { count } else { 0 })
+        .map(|_| integer(bytes, "UInt64") as usize)
+        .collect();
+    let total = ends.last().copied().unwrap_or(0);
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let lists = starts.zip(&ends);
     if let Some(inner) = kind.strip_prefix("Array(") {
-        let length = length(bytes);
         let inner = inner.strip_suffix(')').unwrap();
-        return Value::List((0..length).map(|_| integer(bytes, inner)).collect());
+        let items: Vec<i128> = (0..total).map(|_| integer(bytes, inner)).collect();
+        return lists
+            .map(|(start, end)| Value::List(items[start..*end].to_vec()))
+            .collect();
     }
-    if kind.starts_with("Map(") {
-        let length = length(bytes);
-        return Value::Map((0..length).map(|_| (string(bytes), string(bytes))).collect());
+    if is_list {
+        let keys: Vec<String> = (0..total).map(|_| string(bytes)).collect();
+        let members: Vec<(String, String)> = keys.into_iter().map(|key| (key, string(bytes))).collect();
+        return lists
+            .map(|(start, end)| Value::Map(members[start..*end].to_vec()))
+            .collect();
     }
-    if kind.contains("String") {
-        Value::Text(string(bytes))
-    } else {
-        Value::Number(integer(bytes, kind))
-    }
+    let value = |_| match kind {
+        "String" => Value::Text(string(bytes)),
+        _ => Value::Number(integer(bytes, kind)),
+    };
+    (0..count).map(value).collect()
 }
 
 fn integer(bytes: &mut &[u8], kind: &str) -> i128 {

@@ -10,4 +10,4 @@ pub use clickhouse::error::Error as ClientError;
 pub use keep::{Keep, keep};
 pub use reader::Client;
 pub use schema::{migrate, statements};
-pub use writer::{Batch, Writer, WriterStatus};
+pub use writer::{RunningFlush, SettledFlush, Writer, WriterStatus};

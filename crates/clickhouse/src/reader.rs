@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::BytesMut;
 use cambium_engine::{Rows, TableRows};
 
 use crate::schema::is_sharded;
@@ -18,6 +19,8 @@ pub struct Client {
 
 /// An insert that takes longer has failed, as far as we know; it is repeated.
 const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
+/// So many bytes of an insert are sent at a time.
+const PIECE: usize = 1 << 20;
 
 impl Client {
     pub fn new(url: &str, user: &str, password: Option<&str>, database: &str) -> Client {
@@ -148,7 +151,7 @@ impl Client {
             .map(|(name, _)| format!("`{name}`"))
             .collect();
         let statement = format!(
-            "INSERT INTO {} ({}) FORMAT RowBinaryWithNamesAndTypes",
+            "INSERT INTO {} ({}) FORMAT Native",
             table.name,
             columns.join(", ")
         );
@@ -162,18 +165,24 @@ impl Client {
             .in_database()
             .insert_formatted_with(statement)
             .with_setting("async_insert", "0")
+            // Versions of a key meet in a merge or in FINAL; to look for them in what is inserted costs more than
+            // all else about an insert, and there are hardly any.
+            .with_setting("optimize_on_insert", "0")
             // On a cluster an insert is acknowledged when its shard and most replicas have it.
             .with_setting("distributed_foreground_insert", "1")
             .with_setting("insert_quorum", if self.cluster.is_some() { "auto" } else { "0" })
             .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT));
-        insert.send(table.header().into()).await.with_context(tried)?;
         // Pieces, so that a large flush does not stand in memory twice.
-        for piece in rows.bytes.chunks(1 << 20) {
-            insert
-                .send(bytes::Bytes::copy_from_slice(piece))
-                .await
-                .with_context(tried)?;
+        let mut piece = BytesMut::new();
+        for part in rows.block() {
+            for bytes in part.chunks(PIECE) {
+                piece.extend_from_slice(bytes);
+                if piece.len() >= PIECE {
+                    insert.send(piece.split().freeze()).await.with_context(tried)?;
+                }
+            }
         }
+        insert.send(piece.freeze()).await.with_context(tried)?;
         insert.end().await.with_context(tried)
     }
 }

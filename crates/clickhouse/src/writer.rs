@@ -1,21 +1,32 @@
 //! The one writer of a process: it gathers the flushes of all partitions into one insert a table.
 //!
-//! While an insert is under way, flushes gather behind it; so a slow ClickHouse gets fewer and larger
+//! It has two lanes, so that counts do not wait behind a hundred thousand sessions; rows may come in any order (rule
+//! 2). While an insert is under way, flushes gather behind it in its lane; so a slow ClickHouse gets fewer and larger
 //! inserts. One that fails is repeated for ever, with pauses that grow: its rows are idempotent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use cambium_engine::Rows;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Client;
 
-/// One partition's flush.
-pub struct Batch {
+/// What a partition's flush leaves each second, whatever there is.
+pub struct RunningFlush {
     pub rows: Rows,
-    /// Written when all else is there: what says how far the numbers are.
+    /// Who is told that ClickHouse has them.
+    pub acknowledge: Vec<oneshot::Sender<()>>,
+}
+
+/// What it leaves more rarely where there is much.
+pub struct SettledFlush {
+    pub rows: Rows,
+    /// Tells that ClickHouse has the running flush that went with it.
+    pub after: oneshot::Receiver<()>,
+    /// Written when all of these rows are there: what says how far the numbers are.
     pub progress: Rows,
     pub acknowledge: oneshot::Sender<()>,
 }
@@ -23,72 +34,130 @@ pub struct Batch {
 /// What the writer is doing, for readiness.
 #[derive(Debug, Default)]
 pub struct WriterStatus {
-    /// Failures since the last success; 0: ClickHouse takes rows.
-    pub failing: AtomicU64,
+    running: Lane,
+    settled: Lane,
+}
+
+/// Failures since the last success; 0: ClickHouse takes rows.
+type Lane = AtomicU64;
+
+impl WriterStatus {
+    /// Whether ClickHouse does not take rows.
+    pub fn is_failing(&self) -> bool {
+        [&self.running, &self.settled]
+            .iter()
+            .any(|failures| failures.load(Ordering::Relaxed) > 0)
+    }
 }
 
 #[derive(Clone)]
 pub struct Writer {
-    batches: mpsc::Sender<Batch>,
+    running: mpsc::Sender<RunningFlush>,
+    settled: mpsc::Sender<SettledFlush>,
     status: Arc<WriterStatus>,
 }
 
-/// Batches that may wait; a partition has one under way at most.
+/// Flushes that may wait in a lane; a partition has one in each at most.
 const WAITING: usize = 1024;
+/// Partitions flush at the same moments: what follows the first of them within this time goes with it.
+const GATHER: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Writer {
     /// Starts the writer on the present runtime; it ends when all its handles are gone.
     pub fn start(client: Client) -> Writer {
-        let (batches, receiver) = mpsc::channel(WAITING);
+        let (running, running_flushes) = mpsc::channel(WAITING);
+        let (settled, settled_flushes) = mpsc::channel(WAITING);
         let status = Arc::new(WriterStatus::default());
-        tokio::spawn(write_all(client, receiver, status.clone()));
-        Writer { batches, status }
+        tokio::spawn(write_running(client.clone(), running_flushes, status.clone()));
+        tokio::spawn(write_settled(client, settled_flushes, status.clone()));
+        Writer {
+            running,
+            settled,
+            status,
+        }
     }
 
     pub fn status(&self) -> &Arc<WriterStatus> {
         &self.status
     }
 
-    /// Hands a batch over, from a thread that may block. False: the writer is gone.
-    pub fn send(&self, batch: Batch) -> bool {
-        self.batches.blocking_send(batch).is_ok()
+    /// Hands a flush over, from a thread that may block.
+    pub fn send_running(&self, flush: RunningFlush) -> Result<()> {
+        self.running.blocking_send(flush).ok().context(ENDED)
+    }
+
+    /// The same, for what may come more rarely.
+    pub fn send_settled(&self, flush: SettledFlush) -> Result<()> {
+        self.settled.blocking_send(flush).ok().context(ENDED)
     }
 }
 
-async fn write_all(client: Client, mut batches: mpsc::Receiver<Batch>, status: Arc<WriterStatus>) {
-    while let Some(first) = batches.recv().await {
-        let mut gathered = vec![first];
-        while let Ok(next) = batches.try_recv() {
-            gathered.push(next);
+const ENDED: &str = "the ClickHouse writer has ended";
+
+async fn write_running(client: Client, mut flushes: mpsc::Receiver<RunningFlush>, status: Arc<WriterStatus>) {
+    while let Some(gathered) = gather(&mut flushes).await {
+        let (mut rows, mut waiting) = (Rows::default(), Vec::new());
+        for flush in gathered {
+            rows.append(flush.rows);
+            waiting.extend(flush.acknowledge);
         }
-        let (mut rows, mut progress, mut waiting) = (Rows::default(), Rows::default(), Vec::new());
-        for batch in gathered {
-            rows.append(batch.rows);
-            progress.append(batch.progress);
-            waiting.push(batch.acknowledge);
+        write_until_done(&client, &rows, &status.running).await;
+        acknowledge(waiting);
+    }
+}
+
+async fn write_settled(client: Client, mut flushes: mpsc::Receiver<SettledFlush>, status: Arc<WriterStatus>) {
+    while let Some(gathered) = gather(&mut flushes).await {
+        let (mut rows, mut progress) = (Rows::default(), Rows::default());
+        let (mut before, mut waiting) = (Vec::new(), Vec::new());
+        for flush in gathered {
+            rows.append(flush.rows);
+            progress.append(flush.progress);
+            before.push(flush.after);
+            waiting.push(flush.acknowledge);
         }
-        write_until_done(&client, &rows, &status).await;
-        write_until_done(&client, &progress, &status).await;
+        write_until_done(&client, &rows, &status.settled).await;
+        for one in before {
+            if one.await.is_err() {
+                // The other lane has ended without writing it: so has this process.
+                return;
+            }
+        }
+        write_until_done(&client, &progress, &status.settled).await;
+        acknowledge(waiting);
+    }
+}
+
+/// The next flushes: what waits already, and what follows at once.
+async fn gather<F>(flushes: &mut mpsc::Receiver<F>) -> Option<Vec<F>> {
+    let mut gathered = vec![flushes.recv().await?];
+    tokio::time::sleep(GATHER).await;
+    while let Ok(next) = flushes.try_recv() {
+        gathered.push(next);
+    }
+    Some(gathered)
+}
+
+fn acknowledge(waiting: Vec<oneshot::Sender<()>>) {
+    for one in waiting {
         // Whoever no longer waits has gone; the rows are safe all the same.
-        for one in waiting {
-            let _ = one.send(());
-        }
+        let _ = one.send(());
     }
 }
 
-async fn write_until_done(client: &Client, rows: &Rows, status: &WriterStatus) {
+async fn write_until_done(client: &Client, rows: &Rows, failures: &Lane) {
     let mut pause = FIRST_PAUSE;
     let begun = Instant::now();
     while let Err(error) = client.write(rows).await {
         metrics::counter!("cambium_write_failures_total").increment(1);
-        status.failing.fetch_add(1, Ordering::Relaxed);
+        failures.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("{error:#}; trying again in {pause:?}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    status.failing.store(0, Ordering::Relaxed);
+    failures.store(0, Ordering::Relaxed);
     metrics::counter!("cambium_rows_written_total").increment(rows.count() as u64);
     metrics::histogram!("cambium_write_seconds").record(begun.elapsed());
 }

@@ -231,7 +231,7 @@ impl EventCounts {
                 .text(names.text(Kind::Event, *event))
                 .datetime(start)
                 .date(day);
-            self.by.write(slice, names, row).users(&count.arrivals);
+            self.by.write(slice, names, row).u64s(&count.arrivals);
             context.rows.leave_users(count.arrivals.len());
             count.arrivals.clear();
         }

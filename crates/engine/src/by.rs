@@ -105,17 +105,9 @@ impl By {
                 .position(|part| part.kind == Kind::Dimension(place));
             row = row.text(part.map_or("", |part| names.text(Kind::Dimension(place), slice.0[part])));
         }
-        let properties = || {
-            self.parts
-                .iter()
-                .zip(&slice.0)
-                .filter(|(part, id)| is_property(part) && **id != NONE)
-        };
-        row = row.length(properties().count());
-        for (part, id) in properties() {
-            row = row.text(&part.name).text(names.text(part.kind, *id));
-        }
-        row
+        let parts = self.parts.iter().zip(&slice.0);
+        let properties = parts.filter(|(part, id)| is_property(part) && **id != NONE);
+        row.map(properties.map(|(part, id)| (part.name.as_str(), names.text(part.kind, *id))))
     }
 
     /// The name of one part.

@@ -5,6 +5,8 @@ mod capture;
 mod save;
 mod tables;
 
+use std::collections::VecDeque;
+
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas, TOGETHER};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -103,10 +105,12 @@ pub struct Partition<L: List> {
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
-    /// Who was touched since the last flush: app and user.
-    touched: Vec<(u32, u64)>,
+    /// Who owes rows: app and user.
+    touched: VecDeque<(u32, u64)>,
     captures: Captures,
     rows: Rows,
+    /// What users left who owed rows.
+    settled: Rows,
 }
 
 impl<L: List> Partition<L> {
@@ -135,9 +139,10 @@ impl<L: List> Partition<L> {
             apps: Vec::new(),
             app_index: Map::default(),
             next_slot: 0,
-            touched: Vec::new(),
+            touched: VecDeque::new(),
             captures: Captures::default(),
             rows: Rows::default(),
+            settled: Rows::default(),
             setup,
         };
         partition.compile()?;
@@ -178,7 +183,7 @@ impl<L: List> Partition<L> {
 
     /// How much is waiting for the next flush, in bytes of rows.
     pub fn waiting_bytes(&self) -> usize {
-        self.rows.bytes()
+        self.rows.bytes() + self.settled.bytes()
     }
 
     /// The version of rows that are true up to the position.
@@ -466,8 +471,8 @@ impl<L: List> Partition<L> {
         };
         let unseen_since = (known.last_seen != i64::MIN).then_some(known.last_seen);
         known.last_seen = known.last_seen.max(event.time);
-        if !std::mem::replace(&mut known.touched.since_flush, true) {
-            self.touched.push((number, user));
+        if !std::mem::replace(&mut known.touched.owes, true) {
+            self.touched.push_back((number, user));
         }
         let mut context = Context::of_app(
             &app.name,

@@ -27,7 +27,8 @@ pub(crate) struct User<P> {
 /// Where a user already stands in a list of users to be visited.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Touched {
-    pub since_flush: bool,
+    /// They owe rows.
+    pub owes: bool,
     /// The mark of the capture that they were last noted for; 0: of none, or of one that has them already.
     pub changed: u8,
     /// The turn at which they were last queued for cooling.
@@ -180,7 +181,7 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
             return Ok(());
         };
         let Slot::Hot(user) = slot else { return Ok(()) };
-        if user.touched.since_flush {
+        if user.touched.owes {
             user.touched.queued_at = 0;
             self.visit(id)?.queue_for_cooling(watermark);
         } else if user.last_seen < since {

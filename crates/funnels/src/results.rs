@@ -269,7 +269,7 @@ impl Funnel {
             let (row, names) = context.arrivals(&ARRIVALS);
             let day = self.zone.day(*hour);
             let row = row.datetime(*hour).date(day.number).datetime(day.start);
-            self.by.write(slice, names, row).u8(*step).users(users);
+            self.by.write(slice, names, row).u8(*step).u64s(users);
         });
     }
 

@@ -103,14 +103,10 @@ impl Times {
             .and_then(|steps| steps.get(&step))
             .unwrap_or(&none);
         let (row, _) = context.versioned(&TIMES, bins.is_empty());
-        let mut row = row.date(day).u8(step + 1).length(bins.len());
-        for bin in bins.keys() {
-            row = row.u32(u32::from(*bin));
-        }
-        row = row.length(bins.len());
-        for users in bins.values() {
-            row = row.u64(*users);
-        }
+        row.date(day)
+            .u8(step + 1)
+            .u32s(bins.keys().map(|bin| u32::from(*bin)))
+            .u64s(bins.values());
     }
 
     pub fn has_settled_before(&self, day: i32) -> bool {

@@ -215,13 +215,13 @@ pub(crate) fn put(rows: &mut Rows, alert: &Alert, version: u64) -> Result<()> {
         .text(&alert.slice)
         .text(alert.state.name())
         .text(alert.severity.name())
-        .nullable(alert.value, cambium_engine::Row::f64)
-        .nullable(alert.expected, cambium_engine::Row::f64)
-        .nullable(alert.low, cambium_engine::Row::f64)
-        .nullable(alert.high, cambium_engine::Row::f64)
+        .f64_or_null(alert.value)
+        .f64_or_null(alert.expected)
+        .f64_or_null(alert.low)
+        .f64_or_null(alert.high)
         .i64(alert.started_at)
         .i64(alert.detected_at)
-        .nullable(alert.resolved_at, cambium_engine::Row::i64)
+        .i64_or_null(alert.resolved_at)
         .text(&evidence);
     Ok(())
 }

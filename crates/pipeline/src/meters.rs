@@ -17,8 +17,9 @@ pub(crate) struct Meters {
     pub watermark: Gauge,
     pub users: Gauge,
     pub waiting: Gauge,
-    /// From a flush to ClickHouse's acknowledgement.
+    /// From a flush to ClickHouse's acknowledgement: of what is flushed each second, and of what users owe.
     pub flush: Histogram,
+    pub settle: Histogram,
     pub pause: Histogram,
     pub publish: Histogram,
     /// What was counted already.
@@ -53,6 +54,7 @@ impl Meters {
             users: gauge!("cambium_users", &labels),
             waiting: gauge!("cambium_waiting_bytes", &labels),
             flush: histogram!("cambium_flush_seconds", &labels),
+            settle: histogram!("cambium_settle_seconds", &labels),
             pause: histogram!("cambium_snapshot_pause_seconds", &labels),
             publish: histogram!("cambium_snapshot_publish_seconds", &labels),
             counted,

@@ -1,10 +1,11 @@
 //! The owner of a partition: applies records, flushes what changed once a second, and publishes a
 //! snapshot only when ClickHouse has acknowledged the flush that it was captured with (rule 3).
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use cambium_clickhouse::{Batch, Writer};
+use cambium_clickhouse::{RunningFlush, SettledFlush, Writer};
 use cambium_engine::{Capture, List, Partition, Rows, Setup, Table};
 use cambium_event::{Record, SchemaText, TOGETHER};
 use cambium_snapshots::{Change, Entry, Snapshots};
@@ -30,9 +31,9 @@ static PROGRESS: Table = Table {
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
     pub flush: Duration,
-    /// What users owe (open sessions, tries) is flushed each time where it is little, and otherwise so often.
+    /// What users owe (open sessions, tries) is flushed each time where so few owe something, and otherwise so often.
     pub settle: Duration,
-    pub little: usize,
+    pub few: usize,
     pub snapshot: Duration,
     /// Rows that wait for a flush; beyond it reading stops until ClickHouse is back.
     pub max_waiting_bytes: usize,
@@ -43,7 +44,7 @@ impl Default for Rhythm {
         Rhythm {
             flush: Duration::from_secs(1),
             settle: Duration::from_secs(10),
-            little: 10_000,
+            few: 10_000,
             snapshot: Duration::from_secs(60),
             max_waiting_bytes: 64 << 20,
         }
@@ -51,8 +52,38 @@ impl Default for Rhythm {
 }
 
 /// A flush that ClickHouse has not acknowledged yet.
-struct UnderWay {
+struct UnderWay<What> {
     acknowledged: oneshot::Receiver<()>,
+    begun: Instant,
+    what: What,
+}
+
+impl<What> UnderWay<What> {
+    fn new(what: What) -> (oneshot::Sender<()>, UnderWay<What>) {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let under_way = UnderWay {
+            acknowledged,
+            begun: Instant::now(),
+            what,
+        };
+        (acknowledge, under_way)
+    }
+}
+
+/// Takes a flush out of its place when ClickHouse has acknowledged it.
+fn take_acknowledged<What>(place: &mut Option<UnderWay<What>>) -> Result<Option<UnderWay<What>>> {
+    let Some(under_way) = place else {
+        return Ok(None);
+    };
+    match under_way.acknowledged.try_recv() {
+        Ok(()) => Ok(place.take()),
+        Err(oneshot::error::TryRecvError::Empty) => Ok(None),
+        Err(oneshot::error::TryRecvError::Closed) => anyhow::bail!("the ClickHouse writer has ended"),
+    }
+}
+
+/// A flush of all that was still missing up to a position.
+struct Settling {
     position: i64,
     /// The snapshot under way was begun with it.
     with_snapshot: bool,
@@ -67,8 +98,8 @@ struct Snapshot {
     is_acknowledged: bool,
 }
 
-/// For so long a capture stops the partition at a time, and looks at the clock after so many users.
-const CAPTURE_AT_A_TIME: Duration = Duration::from_millis(2);
+/// For so long captures and settling stop the partition at a time, and look at the clock after so many users.
+const AT_A_TIME: Duration = Duration::from_millis(2);
 const USERS_AT_A_TIME: usize = 64;
 
 /// How far a flush of everything went.
@@ -121,13 +152,17 @@ pub struct Owner<L: List> {
     publishing: Option<oneshot::Receiver<Result<Snapshots>>>,
     runtime: tokio::runtime::Handle,
     rhythm: Rhythm,
-    under_way: Option<UnderWay>,
+    /// A flush of what is flushed each second, and one of what users owe.
+    running: Option<UnderWay<()>>,
+    settling: Option<UnderWay<Settling>>,
     acknowledged: i64,
     flushed_at: Instant,
     flushed: i64,
-    /// When everything was flushed last, and up to where.
+    /// When users left what they owed last, and up to where all is flushed with it.
     settled_at: Instant,
     settled: Settled,
+    /// Since when they have been leaving what they owe, a few at a time.
+    settles_since: Option<Instant>,
     captured_at: Instant,
     captured: i64,
     end_offset: i64,
@@ -157,12 +192,14 @@ impl<L: List> Owner<L> {
             publishing: None,
             runtime: tokio::runtime::Handle::current(),
             rhythm,
-            under_way: None,
+            running: None,
+            settling: None,
             acknowledged: position,
             flushed_at: Instant::now(),
             flushed: position,
             settled_at: Instant::now(),
             settled,
+            settles_since: None,
             captured_at: Instant::now(),
             captured: position,
             end_offset,
@@ -297,56 +334,97 @@ impl<L: List> Owner<L> {
         self.partition.waiting_bytes() > self.rhythm.max_waiting_bytes
     }
 
-    /// To be called often, between batches of records: looks after acknowledgements, goes on with a capture that is
-    /// under way, and flushes when it is time.
+    /// To be called often, between batches of records: looks after acknowledgements, goes on with what is spread out
+    /// over many calls, and flushes when it is time.
     pub fn tick(&mut self, end_offset: i64) -> Result<()> {
         self.end_offset = end_offset;
-        self.look_after_flush()?;
-        self.go_on_capturing(CAPTURE_AT_A_TIME)?;
-        let is_due = self.flushed_at.elapsed() >= self.rhythm.flush || self.is_full();
-        if is_due && self.under_way.is_none() {
-            let capture = self.captured_at.elapsed() >= self.rhythm.snapshot;
-            // Where nothing more comes, nothing is left to wait.
-            let is_idle = self.flushed == self.partition.position();
-            let settles = self.partition.touched() <= self.rhythm.little
-                || self.settled_at.elapsed() >= self.rhythm.settle
-                || is_idle
-                || capture;
-            self.flush(settles, capture)?;
+        self.look_after_flushes()?;
+        self.go_on_capturing(AT_A_TIME)?;
+        self.go_on_settling(AT_A_TIME)?;
+        let is_due = has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
+        if is_due && self.running.is_none() {
+            let settles = self.settling.is_none() && (self.few_owe() || self.settles_for_long());
+            self.flush(settles, self.is_time_to_capture())?;
         }
         Ok(())
+    }
+
+    fn few_owe(&self) -> bool {
+        self.partition.owing() <= self.rhythm.few
+    }
+
+    fn is_time_to_capture(&self) -> bool {
+        self.captured_at.elapsed() >= self.rhythm.snapshot
+    }
+
+    /// Where many users owe rows and it is time that they leave them, some do, for so long at most, until few are left
+    /// for a flush to wait for.
+    fn go_on_settling(&mut self, at_most: Duration) -> Result<()> {
+        // Where nothing more comes, nothing is left to wait.
+        let is_idle = self.flushed == self.partition.position();
+        let is_time = has_passed(self.rhythm.settle, self.settled_at) || self.is_time_to_capture() || is_idle;
+        if !is_time || self.settling.is_some() || self.few_owe() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.settles_since.get_or_insert(begun);
+        while !self.few_owe() && begun.elapsed() < at_most {
+            let settled = self.partition.settle_some(USERS_AT_A_TIME);
+            settled.context("the flush failed")?;
+        }
+        Ok(())
+    }
+
+    /// More may come to owe rows than leave them meanwhile.
+    fn settles_for_long(&self) -> bool {
+        self.settles_since
+            .is_some_and(|since| since.elapsed() >= self.rhythm.flush)
     }
 
     fn flush(&mut self, settles: bool, with_capture: bool) -> Result<()> {
         self.flushed_at = Instant::now();
         self.flushed = self.partition.position();
         self.tell();
-        let rows = if settles {
-            self.settled_at = self.flushed_at;
-            let rows = self.partition.flush().context("the flush failed")?;
-            self.settled = Settled::of(&self.partition);
-            rows
-        } else {
-            self.partition.flush_running()
-        };
-        let is_new = self.captured < self.partition.position();
-        let with_snapshot = with_capture && is_new && self.snapshot.is_none() && self.has_snapshots()?;
+        let rows = self.partition.flush_running();
+        let (acknowledge, running) = UnderWay::new(());
+        let mut acknowledge = vec![acknowledge];
+        let (told, after) = oneshot::channel();
+        if settles {
+            acknowledge.push(told);
+        }
+        // On its way before users are asked what they owe, which takes its time where they are many.
+        self.writer.send_running(RunningFlush { rows, acknowledge })?;
+        self.running = Some(running);
+        if settles {
+            self.settle(after, with_capture)?;
+        }
+        Ok(())
+    }
+
+    /// Flushes what users owe, behind a flush of all else.
+    fn settle(&mut self, after: oneshot::Receiver<()>, with_capture: bool) -> Result<()> {
+        self.settled_at = self.flushed_at;
+        self.settles_since = None;
+        let rows = self.partition.settle().context("the flush failed")?;
+        self.settled = Settled::of(&self.partition);
+        let position = self.settled.position;
+        let with_snapshot =
+            with_capture && self.captured < position && self.snapshot.is_none() && self.has_snapshots()?;
         if with_snapshot {
             self.begin_capture()?;
         }
-        let (acknowledge, acknowledged) = oneshot::channel();
-        let position = self.settled.position;
-        let batch = Batch {
-            rows,
-            progress: self.progress(),
-            acknowledge,
-        };
-        anyhow::ensure!(self.writer.send(batch), "the ClickHouse writer has ended");
-        self.under_way = Some(UnderWay {
-            acknowledged,
+        let (acknowledge, settling) = UnderWay::new(Settling {
             position,
             with_snapshot,
         });
+        let progress = self.progress();
+        self.writer.send_settled(SettledFlush {
+            rows,
+            after,
+            progress,
+            acknowledge,
+        })?;
+        self.settling = Some(settling);
         Ok(())
     }
 
@@ -416,30 +494,20 @@ impl<L: List> Owner<L> {
         rows
     }
 
-    fn look_after_flush(&mut self) -> Result<()> {
-        let Some(under_way) = &mut self.under_way else {
-            return Ok(());
-        };
-        match under_way.acknowledged.try_recv() {
-            Ok(()) => {
-                if let Some(under_way) = self.under_way.take() {
-                    self.take_acknowledgement(under_way);
-                }
-                Ok(())
+    fn look_after_flushes(&mut self) -> Result<()> {
+        if let Some(running) = take_acknowledged(&mut self.running)? {
+            self.meters.flush.record(running.begun.elapsed());
+        }
+        if let Some(settling) = take_acknowledged(&mut self.settling)? {
+            self.meters.settle.record(settling.begun.elapsed());
+            self.acknowledged = settling.what.position;
+            self.meters.acknowledged.set(self.acknowledged as f64);
+            if let Some(snapshot) = self.snapshot.as_mut().filter(|_| settling.what.with_snapshot) {
+                snapshot.is_acknowledged = true;
+                self.publish_if_ready();
             }
-            Err(oneshot::error::TryRecvError::Empty) => Ok(()),
-            Err(oneshot::error::TryRecvError::Closed) => anyhow::bail!("the ClickHouse writer has ended"),
         }
-    }
-
-    fn take_acknowledgement(&mut self, under_way: UnderWay) {
-        self.acknowledged = under_way.position;
-        self.meters.acknowledged.set(self.acknowledged as f64);
-        self.meters.flush.record(self.flushed_at.elapsed());
-        if let Some(snapshot) = self.snapshot.as_mut().filter(|_| under_way.with_snapshot) {
-            snapshot.is_acknowledged = true;
-            self.publish_if_ready();
-        }
+        Ok(())
     }
 
     /// Publishes the snapshot whose flush is acknowledged and whose capture is complete, whichever came last.
@@ -490,8 +558,8 @@ impl<L: List> Owner<L> {
     /// Waits until what was flushed is acknowledged, and the snapshot that was begun is published.
     fn wait(&mut self) -> Result<()> {
         self.go_on_capturing(Duration::MAX)?;
-        while self.under_way.is_some() {
-            self.look_after_flush()?;
+        while self.running.is_some() || self.settling.is_some() {
+            self.look_after_flushes()?;
             std::thread::sleep(Duration::from_millis(5));
         }
         while !self.has_snapshots()? {
@@ -499,6 +567,14 @@ impl<L: List> Owner<L> {
         }
         Ok(())
     }
+}
+
+/// Whether a beat of this rhythm has passed since then. The partitions of a process have one beat, so that their
+/// flushes come together, and go as one.
+fn has_passed(every: Duration, since: Instant) -> bool {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let beat = |at: Instant| at.saturating_duration_since(*FIRST).div_duration_f64(every) as u64;
+    beat(Instant::now()) > beat(since)
 }
 
 pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Change) -> Result<()> {

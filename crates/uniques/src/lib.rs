@@ -125,7 +125,7 @@ impl Processor for Uniques {
             .flush(context, |(grain, bucket, day, slice), users, context| {
                 let (row, names) = context.arrivals(&ARRIVALS);
                 let row = row.text(GRAINS[usize::from(*grain)]).u32(*bucket).date(*day);
-                self.by.write(slice, names, row).users(users);
+                self.by.write(slice, names, row).u64s(users);
             });
         state.rolling.flush(&self.zone, &self.by, context);
     }

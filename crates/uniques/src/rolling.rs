@@ -232,21 +232,13 @@ fn put(family: Family, key: Key, ages: &Ages, zone: &Zone, by: &By, context: &mu
             None => (by.name(usize::from(part) - 1), ""),
         },
     };
-    let mut row = row
-        .text(family.name())
+    row.text(family.name())
         .text(dimension)
         .text(value)
         .i64(ages.newest)
-        .datetime(ages.at);
-    let turns = turns(family, zone, ages.at);
-    row = row.length(turns.len());
-    for turn in turns {
-        row = row.datetime(turn);
-    }
-    row = row.length(ages.users.len());
-    for users in &ages.users {
-        row = row.u64(*users);
-    }
+        .datetime(ages.at)
+        .datetimes(turns(family, zone, ages.at))
+        .u64s(&ages.users);
 }
 
 /// When the local days behind the one that begins at `at` begin: a view cannot know, because

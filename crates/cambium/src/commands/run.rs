@@ -55,7 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (writer, has_partitions) = (start.writer.status().clone(), Arc::new(AtomicBool::new(false)));
     let started = has_partitions.clone();
     let missing = move || {
-        if writer.failing.load(Ordering::Relaxed) > 0 {
+        if writer.is_failing() {
             return Some("ClickHouse does not take rows");
         }
         let is_started = started.load(Ordering::Relaxed);

@@ -1,6 +1,9 @@
 //! What happens as the watermark moves, and at a flush.
 
-use super::{Partition, tables};
+use cambium_event::TOGETHER;
+use smallvec::SmallVec;
+
+use super::{Ids, Partition, tables};
 use crate::time::{DAY_MS, MINUTE_MS};
 use crate::{Context, List, Rows, SnapshotError, origin_hash};
 
@@ -10,34 +13,68 @@ const QUIET_MS: i64 = 30 * MINUTE_MS;
 impl<L: List> Partition<L> {
     /// What changed since the last flush and does not depend on what users owe, as rows: counts and active users. The
     /// number of sessions and tries that changed is that of the users that were touched, and rows of theirs that are
-    /// older than the version they bear would be lies: they wait for [`Partition::flush`].
+    /// older than the version they bear would be lies: they wait for [`Partition::settle`].
     pub fn flush_running(&mut self) -> Rows {
         self.each_app(|instances, context| L::flush(instances, false, context));
-        self.take_rows()
+        let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
+        let version = self.version();
+        tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
+        self.rows.take()
     }
 
-    /// How many users have been touched since the last flush of everything.
-    pub fn touched(&self) -> usize {
+    /// Lets some of the users who owe rows leave them, those who have owed them for longest first: where there are many,
+    /// it takes a while, and need not be done at once. The rows wait for [`Partition::settle`].
+    pub fn settle_some(&mut self, most: usize) -> Result<(), SnapshotError> {
+        let version = self.version();
+        let watermark = self.watermark.unwrap_or(0);
+        let mut left = most.min(self.touched.len());
+        while let Some(&(number, _)) = self.touched.front().filter(|_| left > 0) {
+            let app = &mut self.apps[number as usize];
+            let mut together = SmallVec::<[Ids; TOGETHER]>::new();
+            while together.len() < TOGETHER.min(left)
+                && let Some((_, user)) = self.touched.pop_front_if(|(of, _)| *of == number)
+            {
+                together.push(Ids { user, message: None });
+            }
+            left -= together.len();
+            app.users.foresee(&together, L::touch);
+            let mut context = Context::of_app(
+                &app.name,
+                app.time,
+                (&mut self.settled, &mut self.names),
+                version,
+                watermark,
+            );
+            for Ids { user: id, .. } in together {
+                let Some(user) = app.users.hot(id) else { continue };
+                self.captures.change(number, id, user)?;
+                L::settle(&mut app.instances, id, &mut user.parts, &mut context);
+                user.touched.owes = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// What users owe, as rows, and what depends on it. Behind [`Partition::flush_running`], with no record in between,
+    /// it is all that was still missing.
+    pub fn settle(&mut self) -> Result<Rows, SnapshotError> {
+        self.settle_touched()?;
+        self.flush_aggregates();
+        let mut rows = self.settled.take();
+        rows.append(self.rows.take());
+        Ok(rows)
+    }
+
+    /// How many users owe rows.
+    pub fn owing(&self) -> usize {
         self.touched.len()
     }
 
     /// Everything that changed since the last flush, as rows; the state stays as it is.
     pub fn flush(&mut self) -> Result<Rows, SnapshotError> {
-        self.settle_touched()?;
-        for (app, user) in self.touched.drain(..) {
-            if let Some(user) = self.apps[app as usize].users.hot(user) {
-                user.touched.since_flush = false;
-            }
-        }
-        self.flush_aggregates();
-        Ok(self.take_rows())
-    }
-
-    fn take_rows(&mut self) -> Rows {
-        let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
-        let version = self.version();
-        tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
-        self.rows.take()
+        let mut rows = self.flush_running();
+        rows.append(self.settle()?);
+        Ok(rows)
     }
 
     /// The watermark entered a new minute: rows that are due are left, what no event can change
@@ -59,24 +96,9 @@ impl<L: List> Partition<L> {
         Ok(())
     }
 
-    /// Lets every user that was touched since the last flush leave the rows they owe.
+    /// Lets every user leave the rows they owe.
     pub(super) fn settle_touched(&mut self) -> Result<(), SnapshotError> {
-        let version = self.version();
-        let watermark = self.watermark.unwrap_or(0);
-        for (number, id) in &self.touched {
-            let app = &mut self.apps[*number as usize];
-            let Some(user) = app.users.hot(*id) else { continue };
-            self.captures.change(*number, *id, user)?;
-            let mut context = Context::of_app(
-                &app.name,
-                app.time,
-                (&mut self.rows, &mut self.names),
-                version,
-                watermark,
-            );
-            L::settle(&mut app.instances, *id, &mut user.parts, &mut context);
-        }
-        Ok(())
+        self.settle_some(usize::MAX)
     }
 
     pub(super) fn flush_aggregates(&mut self) {

@@ -183,10 +183,11 @@ pub(super) fn put_event(
     for dimension in event.dimensions {
         row = row.text(dimension);
     }
-    row = row.length(properties.len());
-    for (name, value) in &properties {
-        row = row.text(name).text(value);
-    }
+    row.map(
+        properties
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
 }
 
 /// Scalars by their paths, as the other tables hold properties; lists as JSON.

@@ -43,7 +43,7 @@ impl Default for Rhythm {
     fn default() -> Self {
         Rhythm {
             flush: Duration::from_secs(1),
-            settle: Duration::from_secs(10),
+            settle: Duration::from_secs(5),
             few: 10_000,
             snapshot: Duration::from_secs(60),
             max_waiting_bytes: 64 << 20,

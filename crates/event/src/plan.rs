@@ -32,6 +32,13 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// Whether any of them is a record's header.
+    pub fn wants_headers(&self) -> bool {
+        Field::ALL
+            .iter()
+            .any(|field| matches!(self.get(*field), Some(FieldSource::Header(_))))
+    }
+
     fn get(&self, field: Field) -> Option<&FieldSource> {
         match field {
             Field::MessageId => self.message_id.as_ref(),

@@ -72,6 +72,8 @@ const REFUSED: &str = "[kafka] settings: librdkafka does not take them";
 pub trait Worker: Send + 'static {
     /// Where the partition is read from.
     fn position(&self) -> i64;
+    /// Whether the next records are wanted with their headers, which librdkafka reads for itself, record by record.
+    fn wants_headers(&self) -> bool;
     /// How many of the records were taken, from the first on; the others are offered again, after a tick.
     fn apply(&mut self, records: &[Record<'_>]) -> Result<usize>;
     /// Called many times a second, with the end of the log; gives the offset that is safe.
@@ -519,7 +521,11 @@ fn own<W: Worker>(
     let mut batch = Batch::new();
     while !stop.load(Ordering::Relaxed) {
         queue.take(&mut batch, PATIENCE);
-        let headers = batch.headers();
+        let headers = if worker.wants_headers() {
+            batch.headers()
+        } else {
+            Vec::new()
+        };
         let mut records = batch.records(&headers);
         if let Some(last) = records.last() {
             end.fetch_max(last.offset + 1, Ordering::Relaxed);

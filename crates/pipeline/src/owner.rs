@@ -216,6 +216,13 @@ impl<L: List> Owner<L> {
         self.acknowledged
     }
 
+    /// Whether the next records are wanted with their headers.
+    pub fn wants_headers(&self) -> bool {
+        let coming = self.journal.entries[self.journal.next..].iter();
+        let setups = coming.filter_map(Entry::setup).chain([self.partition.setup()]);
+        setups.into_iter().any(|setup| setup.fields.wants_headers())
+    }
+
     /// Applies the next records; what comes into force at one does so first. Those that lie before the position were
     /// applied before.
     pub fn apply_all(&mut self, records: &[Record<'_>]) -> Result<Applied> {

@@ -262,6 +262,10 @@ impl Worker for PartitionWorker {
         self.owner.partition().position()
     }
 
+    fn wants_headers(&self) -> bool {
+        self.owner.wants_headers()
+    }
+
     fn apply(&mut self, records: &[Record<'_>]) -> Result<usize> {
         let mut taken = 0;
         while taken < records.len() {

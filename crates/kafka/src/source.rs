@@ -52,7 +52,7 @@ impl Settings {
             .set("session.timeout.ms", "10000")
             .set("max.poll.interval.ms", "86400000")
             .set("check.crcs", "true")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", "4096")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.wait.max.ms", "100");
         for (name, value) in &self.settings {

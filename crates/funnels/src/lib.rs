@@ -17,7 +17,8 @@ mod times;
 
 use cambium_engine::sessionise::{Gone, Piece, Pieces, Sessioniser};
 use cambium_engine::{
-    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
+    Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +123,18 @@ impl Processor for Funnel {
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
         self.follow_changed(state, user, tries, context);
         self.forget(tries, context);
+    }
+
+    fn rest(&self, _: u64, tries: &mut Tries, context: &mut Context<'_>) {
+        self.forget(tries, context);
+    }
+
+    fn settled_after_ms(&self) -> i64 {
+        let within = match &self.within {
+            Span::Milliseconds(within) => *within,
+            Span::Session(sessioniser) => sessioniser.rules.gap.0,
+        };
+        within.saturating_add(LONGEST_DAY_MS)
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {

@@ -23,7 +23,7 @@ use cambium_engine::{
 use serde::{Deserialize, Serialize};
 
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
-use history::{Beside, History, New};
+use history::{Beside, History, New, Packed};
 use results::Set;
 pub use results::{ARRIVALS, RESULTS};
 use straight::Ahead;
@@ -33,12 +33,13 @@ use times::{Bins, Times};
 /// What is kept of a user.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tries {
-    seen: History,
+    seen: Packed,
     /// The user's sessions, for funnels within one.
     sessions: Option<Box<Pieces<()>>>,
     /// The time of the first event ever, for each step that wants it.
     firsts: Vec<(u8, i64)>,
     /// What was entered into sets: hour, slice, steps.
+    #[serde(with = "behind")]
     entered: Vec<(i64, Slice, u32)>,
     /// What each entry day put into the histograms: step and bin.
     timed: Vec<(i32, Bins)>,
@@ -55,6 +56,9 @@ pub struct State {
     arrivals: Arrivals<Set>,
     #[serde(skip)]
     ahead: Ahead,
+    /// Where histories are unpacked.
+    #[serde(skip)]
+    room: History,
 }
 
 pub struct Funnel {
@@ -117,7 +121,7 @@ impl Processor for Funnel {
     }
 
     fn touch(tries: &Tries) -> i64 {
-        tries.seen.last().map_or(0, |seen| seen.time)
+        tries.seen.touch()
     }
 
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
@@ -293,7 +297,7 @@ impl Funnel {
     /// Events of days whose tries are all settled are forgotten.
     fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
         let settled = self.settled_before(Some(tries), context);
-        let has_old = tries.seen.first().is_some_and(|seen| seen.time < settled)
+        let has_old = tries.seen.first().is_some_and(|first| first < settled)
             || tries.sessions().first().is_some_and(|piece| piece.end < settled);
         if !has_old {
             return;
@@ -305,6 +309,32 @@ impl Funnel {
         }
         tries.entered.retain(|(hour, _, _)| *hour >= day.start);
         tries.timed.retain(|(number, _)| *number >= day.number);
+    }
+}
+
+/// Hours as they are saved: each as what it lies behind the one in front.
+mod behind {
+    use cambium_engine::Slice;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Entered = Vec<(i64, Slice, u32)>;
+
+    pub fn serialize<S: Serializer>(entered: &Entered, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut last = 0;
+        serializer.collect_seq(entered.iter().map(|(hour, slice, steps)| {
+            let behind = hour - std::mem::replace(&mut last, *hour);
+            (behind, slice, steps)
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Entered, D::Error> {
+        let mut entered = Entered::deserialize(deserializer)?;
+        let mut last = 0;
+        for (hour, ..) in &mut entered {
+            last += *hour;
+            *hour = last;
+        }
+        Ok(entered)
     }
 }
 

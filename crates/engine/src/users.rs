@@ -68,6 +68,7 @@ struct Line(BTreeMap<u32, Vec<u64>>);
 const TURN_MS: i64 = MINUTE_MS;
 
 /// The turn of a time, from 1; of one that has none, the first or last.
+#[inline]
 fn turn(time: i64) -> u32 {
     (time / TURN_MS).clamp(0, i64::from(u32::MAX - 1)) as u32 + 1
 }
@@ -94,7 +95,7 @@ impl Line {
         Some((turn, first.remove()))
     }
 
-    /// Who stands in turns before this one, each once.
+    /// Who stands in turns before this one.
     fn take_before(&mut self, turn: u32) -> Vec<u64> {
         let mut ids = Vec::new();
         while let Some(first) = self.0.first_entry()
@@ -102,8 +103,6 @@ impl Line {
         {
             ids.append(&mut first.remove());
         }
-        ids.sort_unstable();
-        ids.dedup();
         ids
     }
 }
@@ -215,41 +214,34 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         }
     }
 
-    /// Who may fall asleep: awake, and touched last in turns that lie before `since`.
-    pub fn take_quiet(&mut self, since: i64) -> Vec<u64> {
-        self.awake.take_before(turn(since))
+    /// Those fall asleep who were not touched since, and those who were touched longest ago where too many are awake. To
+    /// be called when nobody owes rows.
+    pub fn lay_down_quiet(&mut self, since: i64) -> Result<(), SnapshotError> {
+        for id in self.awake.take_before(turn(since)) {
+            self.lay_down(id, turn(since))?;
+        }
+        let most = AWAKE.max(self.slots.len() / AWAKE_ONE_OF);
+        while self.hot > most
+            && let Some((turn, ids)) = self.awake.take_first(self.hot - most)
+        {
+            for id in ids {
+                self.lay_down(id, turn + 1)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Takes a user to the bytes of their snapshot form who was not touched since. Who still owes rows to the next flush
-    /// stays awake, and is looked at again later.
-    pub fn lay_down(&mut self, id: u64, since: i64, watermark: i64) -> Result<(), SnapshotError> {
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return Ok(());
-        };
-        let Slot::Hot(user) = slot else { return Ok(()) };
-        if user.touched.since_flush {
-            user.touched.noted_at = 0;
-            self.visit(id)?.note(watermark);
-        } else if user.touched.noted_at < turn(since) {
+    /// Takes a user to the bytes of their snapshot form who was touched last before a turn.
+    fn lay_down(&mut self, id: u64, before: u32) -> Result<(), SnapshotError> {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && let Slot::Hot(user) = slot
+            && user.touched.noted_at < before
+        {
             if !user.touched.waits {
                 self.waiting[0].push(turn(user.last_seen), id);
             }
             *slot = Slot::Cold(encode(user)?.into_boxed_slice());
             self.hot -= 1;
-        }
-        Ok(())
-    }
-
-    /// Those who were touched longest ago fall asleep where too many are awake. To be called when nobody owes rows.
-    pub fn lay_down_beyond(&mut self, watermark: i64) -> Result<(), SnapshotError> {
-        let most = AWAKE.max(self.slots.len() / AWAKE_ONE_OF);
-        while self.hot > most
-            && let Some((turn, ids)) = self.awake.take_first(self.hot - most)
-        {
-            let since = i64::from(turn) * TURN_MS;
-            for id in ids {
-                self.lay_down(id, since, watermark)?;
-            }
         }
         Ok(())
     }
@@ -279,7 +271,7 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
                     self.waiting[0].push(last, id);
                 }
             }
-            // They owe rows, and stand in line again when they fall asleep.
+            // No flush has let them fall asleep: then they stand in line again.
             Slot::Hot(user) => user.touched.waits &= rest != 0,
             Slot::Cold(bytes) => {
                 let mut user = decode(bytes)?;
@@ -391,10 +383,10 @@ mod tests {
     fn users_rest_twice_when_they_have_stayed_away() {
         let mut users = Users::default();
         see(&mut users, 1, 0);
-        users.lay_down(1, HOUR_MS, HOUR_MS).unwrap();
+        users.lay_down_quiet(HOUR_MS).unwrap();
         // They come back, and stand in line once.
         see(&mut users, 1, HOUR_MS);
-        users.lay_down(1, 2 * HOUR_MS, 2 * HOUR_MS).unwrap();
+        users.lay_down_quiet(2 * HOUR_MS).unwrap();
         assert_eq!(rest(&mut users, HOUR_MS * 5 / 2), []);
         assert_eq!(rest(&mut users, 4 * HOUR_MS), [(0, 1)]);
         assert_eq!(rest(&mut users, 24 * HOUR_MS), []);
@@ -415,7 +407,7 @@ mod tests {
             see(&mut users, id, 0);
         }
         let before = captured(&mut users, 3);
-        users.lay_down_beyond(0).unwrap();
+        users.lay_down_quiet(0).unwrap();
         assert!((0..10).all(|id| users.hot(id).is_none()));
         assert!(users.hot(10).is_some() && users.hot == AWAKE);
         assert_eq!(captured(&mut users, 3), before);

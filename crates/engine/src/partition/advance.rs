@@ -5,7 +5,7 @@ use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::users::RESTS;
 use crate::{Context, List, Rows, SnapshotError, origin_hash};
 
-/// Who was not touched for so long falls asleep.
+/// Who was not touched for so long falls asleep at a flush.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
 
 impl<L: List> App<L> {
@@ -42,9 +42,10 @@ impl<L: List> Partition<L> {
                 user.touched.since_flush = false;
             }
         }
-        let watermark = self.watermark.unwrap_or(0);
+        // It is unlikely that they come back soon. Being awake or asleep changes no number and no byte of a snapshot.
+        let quiet_since = self.watermark.unwrap_or(0) - QUIET_MS;
         for app in &mut self.apps {
-            app.users.lay_down_beyond(watermark)?;
+            app.users.lay_down_quiet(quiet_since)?;
         }
         self.flush_aggregates();
         Ok(self.take_rows())
@@ -58,7 +59,7 @@ impl<L: List> Partition<L> {
     }
 
     /// The watermark entered a new minute: rows that are due are left, what no event can change
-    /// any more is forgotten, quiet users fall asleep and rest.
+    /// any more is forgotten, and users who stayed away rest.
     pub(super) fn advance(&mut self, before: i64) -> Result<(), SnapshotError> {
         if self
             .each_app(|instances, context| L::settles_before(instances, context))
@@ -69,7 +70,6 @@ impl<L: List> Partition<L> {
         }
         self.each_app(|instances, context| L::advance(instances, context));
         let watermark = self.watermark.unwrap_or(before);
-        self.lay_down(watermark)?;
         self.rest(watermark)?;
         if before.div_euclid(DAY_MS) != watermark.div_euclid(DAY_MS) {
             self.forget(watermark)?;
@@ -118,18 +118,6 @@ impl<L: List> Partition<L> {
         results
     }
 
-    /// Who was quiet for a while falls asleep: it is unlikely that they come back soon. Being awake or asleep changes no
-    /// number and no byte of a snapshot.
-    fn lay_down(&mut self, watermark: i64) -> Result<(), SnapshotError> {
-        let since = watermark - QUIET_MS;
-        for app in &mut self.apps {
-            for id in app.users.take_quiet(since) {
-                app.users.lay_down(id, since, watermark)?;
-            }
-        }
-        Ok(())
-    }
-
     /// What no event can change any more is taken out of the states of those who were not seen for that long.
     fn rest(&mut self, watermark: i64) -> Result<(), SnapshotError> {
         let version = self.version();
@@ -165,12 +153,11 @@ impl<L: List> Partition<L> {
                 continue;
             }
             for id in app.users.not_seen_since(before) {
-                let user = app.users.visit(id)?.user;
-                self.captures.change(number as u32, id, user)?;
-                let keeps = L::remember(&mut user.parts);
-                user.recent = Default::default();
-                if keeps {
-                    app.users.lay_down(id, i64::MAX, watermark)?;
+                let visit = app.users.visit(id)?;
+                self.captures.change(number as u32, id, visit.user)?;
+                visit.user.recent = Default::default();
+                if L::remember(&mut visit.user.parts) {
+                    visit.note(watermark);
                 } else {
                     app.users.remove(id);
                 }

@@ -16,8 +16,8 @@ use crate::{Capture, List, Map, SnapshotError};
 /// A user of an app, by the app's number and their own.
 type Who = (u32, u64);
 
-/// Room that a list of them begins with.
-const SHORT: usize = 64;
+/// Up to here a list of them is not looked through.
+const SHORT: usize = 1 << 12;
 
 /// Who changed since the last capture began, and the capture that is under way.
 pub(super) struct Captures {
@@ -73,10 +73,10 @@ impl Captures {
 
     /// Who slept in between is noted again, so before the list grows it is looked through for them.
     fn note(&mut self, who: Who) {
-        if self.changed.len() == self.changed.capacity() {
+        if self.changed.len() == self.changed.capacity() && self.changed.len() >= SHORT {
             self.changed.sort_unstable();
             self.changed.dedup();
-            self.changed.reserve(self.changed.len().max(SHORT));
+            self.changed.reserve(self.changed.len());
         }
         self.changed.push(who);
     }

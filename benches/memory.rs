@@ -1,99 +1,135 @@
-//! Memory a user, at a million users.
+//! Memory a user, in bytes that are asked of the allocator: all that a partition holds, divided by its users.
 
-use cambium_benches::packed::{Packed, count};
-use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
+use cambium::Processors;
 use cambium_benches::{CONFIGURATION, partition};
+use cambium_engine::Partition;
 use cambium_event::Record;
 use peak_alloc::PeakAlloc;
 
-const USERS: u64 = 1_000_000;
+const USERS: u64 = 500_000;
+/// So many are awake all at once, if they come at once; of more, some sleep.
+const FEW_USERS: u64 = 50_000;
 const MINUTE_MS: u64 = 60_000;
-const START_MS: u64 = 1_700_000_000_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+/// The lateness that is configured by default.
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// A midnight.
+const START_MS: u64 = 1_700_006_400_000;
+/// Between two events of a visit.
+const PAUSE_MS: u64 = 10_000;
+/// Events of a visit, at most.
+const VISIT: u64 = 5;
+/// Events between two flushes.
+const FLUSH: u64 = 100_000;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// What is allocated, in bytes.
-fn allocated() -> u64 {
-    ALLOCATOR.current_usage() as u64
+/// A partition with the default definitions and the purchase funnel, and what was allocated before it was there.
+struct Measured {
+    partition: Partition<Processors>,
+    users: u64,
+    before: usize,
+    offset: i64,
 }
 
-/// What each event of a user takes beyond the first few, while it lies within the lateness: its message id, and what
-/// funnels may still need of it.
-fn further_events() {
-    const EVENTS: u64 = 500_000;
-    let mut partition = partition(CONFIGURATION).expect("the configuration is right");
-    let mut allocated_after = |seed| {
-        let settings = Settings {
-            seed,
-            events: EVENTS,
-            users: 10_000,
-            events_per_second: EVENTS_PER_SECOND,
-            end_ms: (START_MS + seed * 10 * MINUTE_MS) as i64,
-        };
-        let records = Packed::of(Traffic::new(settings), Encoding::Json);
-        count(&mut partition, &records).expect("the state is whole");
-        drop(records);
-        allocated()
-    };
-    let (few, many) = (allocated_after(1), allocated_after(2));
-    println!(
-        "each further event within the lateness: {} bytes",
-        many.saturating_sub(few) / EVENTS
-    );
-}
+impl Measured {
+    fn new(users: u64) -> Measured {
+        Measured {
+            users,
+            before: ALLOCATOR.current_usage(),
+            partition: partition(CONFIGURATION).expect("the configuration is right"),
+            offset: 0,
+        }
+    }
 
-fn main() {
-    further_events();
-    let before = allocated();
-    let mut partition = partition(CONFIGURATION).expect("the configuration is right");
-    let mut offset = 0;
-    let mut send = |partition: &mut cambium_engine::Partition<cambium::Processors>,
-                    user: u64,
-                    event: &str,
-                    time: u64| {
+    /// Every event of the funnel in turn: there is nothing of it that a funnel does not keep.
+    fn send(&mut self, user: u64, number: u64, time: u64) {
+        let event = ["view", "cart", "checkout", "buy"][number as usize % 4];
+        let offset = self.offset;
         let line = format!(
-            r#"{{"message_id":"m{offset}","app":"shop","event":"{event}","user_id":"user-{user}","timestamp":{time},"platform":"ios","channel":"ads"}}"#
+            r#"{{"message_id":"m{offset}","app":"shop","event":"{event}","user_id":"user-{user}","timestamp":{time},"platform":"ios","channel":"ads","country":"DE"}}"#
         );
         let record = Record {
             offset,
             payload: Some(line.as_bytes()),
             ..Record::default()
         };
-        partition.apply(&record).expect("the state is whole");
-        offset += 1;
-    };
-    // Everybody comes within a day, for three events each.
-    for (round, event) in ["open", "view", "cart"].into_iter().enumerate() {
-        for user in 0..USERS {
-            let time = START_MS + user * 1440 * MINUTE_MS / USERS + round as u64 * 10_000;
-            send(&mut partition, user, event, time.max(START_MS));
+        self.partition.apply(&record).expect("the state is whole");
+        self.offset += 1;
+        if (self.offset as u64).is_multiple_of(FLUSH) {
+            self.flush();
         }
-        drop(partition.flush().expect("the state is whole"));
     }
-    let hot = allocated() - before;
-    println!(
-        "{} users a day within the lateness: {} bytes a user",
-        partition.users(),
-        hot / USERS
-    );
-    drop(partition.capture().expect("the state is whole"));
-    // Two days later all others are cold: kept as the bytes of their snapshot form.
-    send(&mut partition, 0, "view", START_MS + 3 * 1440 * MINUTE_MS);
-    drop(partition.flush().expect("the state is whole"));
-    for hour in 0..3 {
-        send(
-            &mut partition,
-            0,
-            "view",
-            START_MS + (3 * 1440 + 60 * (hour + 1)) * MINUTE_MS,
-        );
-        drop(partition.flush().expect("the state is whole"));
-        drop(partition.capture().expect("the state is whole"));
+
+    fn flush(&mut self) {
+        drop(self.partition.flush().expect("the state is whole"));
     }
-    println!(
-        "{} users quiet for longer than the lateness: {} bytes a user",
-        partition.users(),
-        (allocated().saturating_sub(before)) / USERS
-    );
+
+    fn capture(&mut self) {
+        self.flush();
+        drop(self.partition.capture().expect("the state is whole"));
+    }
+
+    /// Nothing happens but that time goes on, minute by minute.
+    fn go_on(&mut self, from: u64, for_ms: u64) {
+        for time in (from..from + for_ms).step_by(MINUTE_MS as usize) {
+            self.send(0, 0, time);
+        }
+        self.capture();
+    }
+
+    fn tell(&self, who: &str) {
+        let bytes = (ALLOCATOR.current_usage() - self.before) as u64;
+        println!("{:>5} bytes  {who}", bytes / self.users);
+    }
+}
+
+/// Everybody is here at once, and was just now.
+fn at_once(events: u64, users: u64) {
+    let mut measured = Measured::new(users);
+    for number in 0..events {
+        for user in 0..users {
+            let time = START_MS + number * PAUSE_MS + user * PAUSE_MS / users;
+            measured.send(user, number, time);
+        }
+    }
+    measured.flush();
+    measured.tell(&format!(
+        "a hot user with {events} events, all {users} touched just now"
+    ));
+}
+
+/// They come as users of a product do, all over the day, for visits of some events; then they stay away.
+fn over_the_day(events: u64) {
+    let mut measured = Measured::new(USERS);
+    let visits = events.div_ceil(VISIT);
+    let steps = visits * USERS;
+    for step in 0..steps {
+        let begins = START_MS + step * DAY_MS / steps;
+        for number in step / USERS * VISIT..(step / USERS * VISIT + VISIT).min(events) {
+            measured.send(step % USERS, number, begins + number % VISIT * PAUSE_MS);
+        }
+        if step.is_multiple_of(steps / 200) {
+            measured.capture();
+        }
+    }
+    measured.flush();
+    measured.tell(&format!(
+        "a hot user with {events} events, spread over the lateness"
+    ));
+    measured.go_on(START_MS + DAY_MS, DAY_MS + HOUR_MS + 2 * MINUTE_MS);
+    measured.tell(&format!(
+        "a cold user, who once had {events} events: quiet for longer than the lateness"
+    ));
+    measured.go_on(START_MS + 2 * DAY_MS + HOUR_MS, 3 * DAY_MS);
+    measured.tell("the same, when nothing of theirs can change any more");
+}
+
+fn main() {
+    for events in [3, 20] {
+        at_once(events, FEW_USERS);
+        at_once(events, USERS);
+        over_the_day(events);
+    }
 }

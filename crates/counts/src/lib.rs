@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cambium_engine::{
     By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Slice, Table, Zone,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 /// `[counts]`.
@@ -76,8 +76,31 @@ pub static ARRIVALS: Table = Table {
 const REMEMBERED: usize = 4;
 
 /// The counts that the user was entered in last, newest first: the minute since 1970, and the place in it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Entered(SmallVec<[(u32, u32); REMEMBERED]>);
+
+impl Serialize for Entered {
+    /// Each minute as what it lies before the one in front.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut last = 0;
+        serializer.collect_seq(self.0.iter().map(|(number, place)| {
+            let behind = number.wrapping_sub(std::mem::replace(&mut last, *number)) as i32;
+            (behind, place)
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Entered {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut entered = SmallVec::<[(i32, u32); REMEMBERED]>::deserialize(deserializer)?;
+        let mut last = 0u32;
+        let numbers = entered.drain(..).map(|(behind, place)| {
+            last = last.wrapping_add(behind as u32);
+            (last, place)
+        });
+        Ok(Entered(numbers.collect()))
+    }
+}
 
 impl Entered {
     /// Whether the user was not remembered to be in there.
@@ -174,9 +197,15 @@ impl Processor for EventCounts {
         }
     }
 
+    /// Minutes that are over have no counts any more.
+    fn rest(&self, _: u64, entered: &mut Entered, context: &mut Context<'_>) {
+        let cutoff = context.cutoff();
+        entered.0.retain(|(number, _)| !is_over(*number, cutoff));
+    }
+
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
         let cutoff = context.cutoff();
-        let is_over = |number: u32| (i64::from(number) + 1) * MINUTE_MS <= cutoff;
+        let is_over = |number: u32| is_over(number, cutoff);
         if !counts
             .minutes
             .first_key_value()
@@ -208,6 +237,11 @@ fn minute_number(time: i64) -> u32 {
     (time / MINUTE_MS) as u32
 }
 
+/// Whether no event can come for a minute any more.
+fn is_over(number: u32, cutoff: i64) -> bool {
+    (i64::from(number) + 1) * MINUTE_MS <= cutoff
+}
+
 impl EventCounts {
     /// Leaves the rows of what changed in a minute.
     fn put_minute(&self, start: i64, minute: &mut Minute, context: &mut Context<'_>) {
@@ -231,9 +265,10 @@ impl EventCounts {
                 .text(names.text(Kind::Event, *event))
                 .datetime(start)
                 .date(day);
-            self.by.write(slice, names, row).u64s(&count.arrivals);
-            context.rows.leave_users(count.arrivals.len());
-            count.arrivals.clear();
+            // Their room goes too: who comes to a minute comes while it lasts, and minutes are kept for long.
+            let arrivals = std::mem::take(&mut count.arrivals);
+            self.by.write(slice, names, row).u64s(&arrivals);
+            context.rows.leave_users(arrivals.len());
         }
     }
 }

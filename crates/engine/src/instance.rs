@@ -80,6 +80,9 @@ pub trait List: 'static {
     /// Something of what is looked at first of a user's parts, wherever it lies.
     fn touch(parts: &Self::Parts) -> i64;
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
+    fn rest(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
+    /// How long behind the cutoff all is settled for every processor.
+    fn settled_after_ms(all: &Self::Instances) -> i64;
     /// Of processors whose users owe rows, only where those have settled.
     fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>);
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool;
@@ -102,6 +105,10 @@ impl List for () {
         0
     }
     fn settle((): &mut (), _: u64, (): &mut (), _: &mut Context<'_>) {}
+    fn rest((): &mut (), _: u64, (): &mut (), _: &mut Context<'_>) {}
+    fn settled_after_ms((): &()) -> i64 {
+        0
+    }
     fn flush((): &mut (), _: bool, _: &mut Context<'_>) {}
     fn settles_before((): &(), _: &mut Context<'_>) -> bool {
         false
@@ -169,15 +176,24 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
     }
 
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
-        for instance in &mut all.0 {
-            if let Some((_, part)) = parts.0.iter_mut().find(|(slot, _)| *slot == instance.slot) {
-                instance.enter(context);
-                instance
-                    .processor
-                    .settle(&mut instance.state, user, part, context);
-            }
-        }
+        each_part(&mut all.0, &mut parts.0, context, |instance, part, context| {
+            instance
+                .processor
+                .settle(&mut instance.state, user, part, context);
+        });
         T::settle(&mut all.1, user, &mut parts.1, context);
+    }
+
+    fn rest(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
+        each_part(&mut all.0, &mut parts.0, context, |instance, part, context| {
+            instance.processor.rest(user, part, context);
+        });
+        T::rest(&mut all.1, user, &mut parts.1, context);
+    }
+
+    fn settled_after_ms(all: &Self::Instances) -> i64 {
+        let mine = all.0.iter().map(|instance| instance.processor.settled_after_ms());
+        mine.fold(T::settled_after_ms(&all.1), i64::max)
     }
 
     fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>) {
@@ -286,6 +302,21 @@ impl<P: Processor> Instance<P> {
     fn enter(&self, context: &mut Context<'_>) {
         context.definition = self.definition.id;
         context.origin = self.origin;
+    }
+}
+
+/// Each part that a user has, with the instance that it is of.
+fn each_part<P: Processor>(
+    instances: &mut [Instance<P>],
+    parts: &mut [(u32, P::User)],
+    context: &mut Context<'_>,
+    mut work: impl FnMut(&mut Instance<P>, &mut P::User, &mut Context<'_>),
+) {
+    for instance in instances {
+        if let Some((_, part)) = parts.iter_mut().find(|(slot, _)| *slot == instance.slot) {
+            instance.enter(context);
+            work(instance, part, context);
+        }
     }
 }
 

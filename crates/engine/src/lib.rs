@@ -45,4 +45,5 @@ pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};
 pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};
 pub use snapshot::{Capture, SnapshotError};
-pub use time::{DAY_MS, Day, Duration, HOUR_MS, MINUTE_MS, WeekStart, Zone, duration_ms};
+pub use time::{DAY_MS, Day, Duration, HOUR_MS, LONGEST_DAY_MS, MINUTE_MS, WeekStart, Zone, duration_ms};
+pub use varint::{put_varint, take_varint};

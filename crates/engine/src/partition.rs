@@ -445,6 +445,7 @@ impl<L: List> Partition<L> {
         let visit = app.users.visit(user)?;
         let known = &mut *visit.user;
         if message.is_some_and(|message| known.recent.contains(message, cutoff)) {
+            visit.note(watermark);
             return Ok(Outcome::Duplicate);
         }
         self.captures.change(number, user, known)?;
@@ -486,7 +487,7 @@ impl<L: List> Partition<L> {
             L::remember(&mut known.parts);
         }
         L::apply(&mut app.instances, &mut known.parts, &input, &mut context);
-        visit.queue_for_cooling(watermark);
+        visit.note(watermark);
         Ok(Outcome::Accepted)
     }
 

@@ -83,6 +83,16 @@ pub trait Processor: Sized + Send {
         false
     }
 
+    /// For a user who has settled and was not seen for a while: forgets what no event can change any more, and what
+    /// makes no difference to any.
+    fn rest(&self, _user: u64, _part: &mut Self::User, _context: &mut Context<'_>) {}
+
+    /// How far a user's last event must lie behind the cutoff for [`Processor::rest`] to forget all that it ever will,
+    /// in most cases.
+    fn settled_after_ms(&self) -> i64 {
+        0
+    }
+
     /// What is kept of a user who was not seen for longer than the horizon; none: nothing.
     fn remember(_part: Self::User) -> Option<Self::User> {
         None

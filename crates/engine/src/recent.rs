@@ -17,6 +17,9 @@ pub(crate) enum Recent {
 /// A list up to here is searched from end to end; a hash map serves beyond.
 const FEW: usize = 32;
 
+/// A list that has grown full makes room for so many more, and not for as many again: there is one in each user.
+const ROOM: usize = 4;
+
 /// A short list of ids whose times lie near each other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Few {
@@ -115,7 +118,12 @@ impl Recent {
             {
                 match known {
                     Some(place) => few.ids[place].after_ms = few.ids[place].after_ms.max(after_ms),
-                    None => few.ids.push(Id::new(id, after_ms)),
+                    None => {
+                        if few.ids.len() == few.ids.capacity() {
+                            few.ids.reserve_exact(ROOM);
+                        }
+                        few.ids.push(Id::new(id, after_ms));
+                    }
                 }
                 return;
             }
@@ -165,13 +173,13 @@ impl Recent {
             return Recent::many(ids.into_iter().map(|(time, id)| (id, time)));
         }
         let base = ids.first().map_or(0, |(time, _)| *time);
-        let ids = ids
-            .into_iter()
-            .map(|(time, id)| Id::new(id, (time - base) as u32));
-        Recent::Few(Few {
-            base,
-            ids: ids.collect(),
-        })
+        let mut few = SmallVec::new();
+        few.reserve_exact(ids.len());
+        few.extend(
+            ids.into_iter()
+                .map(|(time, id)| Id::new(id, (time - base) as u32)),
+        );
+        Recent::Few(Few { base, ids: few })
     }
 
     fn in_order(&self) -> Vec<(i64, u64)> {

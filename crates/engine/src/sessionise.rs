@@ -4,7 +4,7 @@
 //! the gap of each other are one piece, whatever the order in which they came. With one, where a
 //! session is cut depends on where it began, so events stay apart until nothing earlier can come.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::{Compiler, DefinitionError, Duration, EventNames, Zone};
@@ -79,7 +79,7 @@ impl Join for () {
 }
 
 /// A stretch of one session.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Piece<T> {
     /// 0, or the hash of the client's own session id.
     pub group: u64,
@@ -87,8 +87,27 @@ pub struct Piece<T> {
     pub end: i64,
     pub data: T,
     /// Changed since its row was last left.
-    #[serde(skip)]
     pub dirty: bool,
+}
+
+impl<T: Serialize> Serialize for Piece<T> {
+    /// With its length in the place of its end.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.group, self.start, self.end - self.start, &self.data).serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Piece<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (group, start, lasts, data) = <(u64, i64, i64, T)>::deserialize(deserializer)?;
+        Ok(Piece {
+            group,
+            start,
+            end: start.saturating_add(lasts),
+            data,
+            dirty: false,
+        })
+    }
 }
 
 /// A user's pieces: few have more than one.

@@ -16,7 +16,7 @@ pub struct Capture {
 }
 
 /// Raised when what is saved changes its form.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const MINUTE_MS: i64 = 60_000;
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 pub const DAY_MS: i64 = 24 * HOUR_MS;
+/// A local day on which the clock goes back, by the two hours that it does at most.
+pub const LONGEST_DAY_MS: i64 = 26 * HOUR_MS;
 
 /// The day on which weeks begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

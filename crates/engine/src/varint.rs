@@ -1,6 +1,8 @@
 //! Whole numbers of no fixed length, seven bits a byte, the lowest first (LEB128): as RowBinary writes lengths.
 
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+/// Writes a number behind what is there.
+#[inline]
+pub fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         bytes.push(value as u8 | 0x80);
         value >>= 7;
@@ -8,8 +10,9 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     bytes.push(value as u8);
 }
 
-/// None: the bytes end too early, or are no number of 64 bits.
-pub(crate) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+/// Takes a number from the front. None: the bytes end too early, or are no number of 64 bits.
+#[inline]
+pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;

@@ -17,12 +17,13 @@ mod times;
 
 use cambium_engine::sessionise::{Gone, Piece, Pieces, Sessioniser};
 use cambium_engine::{
-    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, Matcher, Processor, Slice, Zone,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
+    Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
 pub use definition::{ByStep, Definition, Exclude, Order, Step, Within};
-use history::{Beside, History, New};
+use history::{Beside, History, New, Packed};
 use results::Set;
 pub use results::{ARRIVALS, RESULTS};
 use straight::Ahead;
@@ -32,12 +33,13 @@ use times::{Bins, Times};
 /// What is kept of a user.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Tries {
-    seen: History,
+    seen: Packed,
     /// The user's sessions, for funnels within one.
     sessions: Option<Box<Pieces<()>>>,
     /// The time of the first event ever, for each step that wants it.
     firsts: Vec<(u8, i64)>,
     /// What was entered into sets: hour, slice, steps.
+    #[serde(with = "behind")]
     entered: Vec<(i64, Slice, u32)>,
     /// What each entry day put into the histograms: step and bin.
     timed: Vec<(i32, Bins)>,
@@ -54,6 +56,9 @@ pub struct State {
     arrivals: Arrivals<Set>,
     #[serde(skip)]
     ahead: Ahead,
+    /// Where histories are unpacked.
+    #[serde(skip)]
+    room: History,
 }
 
 pub struct Funnel {
@@ -116,12 +121,24 @@ impl Processor for Funnel {
     }
 
     fn touch(tries: &Tries) -> i64 {
-        tries.seen.last().map_or(0, |seen| seen.time)
+        tries.seen.touch()
     }
 
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
         self.follow_changed(state, user, tries, context);
         self.forget(tries, context);
+    }
+
+    fn rest(&self, _: u64, tries: &mut Tries, context: &mut Context<'_>) {
+        self.forget(tries, context);
+    }
+
+    fn settled_after_ms(&self) -> i64 {
+        let within = match &self.within {
+            Span::Milliseconds(within) => *within,
+            Span::Session(sessioniser) => sessioniser.rules.gap.0,
+        };
+        within.saturating_add(LONGEST_DAY_MS)
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -280,7 +297,7 @@ impl Funnel {
     /// Events of days whose tries are all settled are forgotten.
     fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
         let settled = self.settled_before(Some(tries), context);
-        let has_old = tries.seen.first().is_some_and(|seen| seen.time < settled)
+        let has_old = tries.seen.first().is_some_and(|first| first < settled)
             || tries.sessions().first().is_some_and(|piece| piece.end < settled);
         if !has_old {
             return;
@@ -292,6 +309,32 @@ impl Funnel {
         }
         tries.entered.retain(|(hour, _, _)| *hour >= day.start);
         tries.timed.retain(|(number, _)| *number >= day.number);
+    }
+}
+
+/// Hours as they are saved: each as what it lies behind the one in front.
+mod behind {
+    use cambium_engine::Slice;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Entered = Vec<(i64, Slice, u32)>;
+
+    pub fn serialize<S: Serializer>(entered: &Entered, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut last = 0;
+        serializer.collect_seq(entered.iter().map(|(hour, slice, steps)| {
+            let behind = hour - std::mem::replace(&mut last, *hour);
+            (behind, slice, steps)
+        }))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Entered, D::Error> {
+        let mut entered = Entered::deserialize(deserializer)?;
+        let mut last = 0;
+        for (hour, ..) in &mut entered {
+            last += *hour;
+            *hour = last;
+        }
+        Ok(entered)
     }
 }
 

@@ -106,35 +106,53 @@ impl Funnel {
             return;
         };
         // Whole entry days: a day's furthest try is found among all of its tries.
-        let from = self.zone.day(from.max(first.time)).start;
-        let to = self.zone.day(to.min(last.time)).end;
+        let from = self.zone.day(from.max(first)).start;
+        let to = self.zone.day(to.min(last)).end;
+        let mut room = std::mem::take(&mut state.room);
+        let mut packed = std::mem::take(&mut tries.seen);
+        packed.look(&mut room, |seen| {
+            self.follow_days(state, user, (tries, seen), (from, to), context);
+        });
+        (tries.seen, state.room) = (packed, room);
+    }
+
+    /// Follows the tries that began in whole days.
+    fn follow_days(
+        &self,
+        state: &mut State,
+        user: u64,
+        (tries, seen): (&mut Tries, &History),
+        (from, to): (i64, i64),
+        context: &mut Context<'_>,
+    ) {
         let mut hours = Hours::default();
         // In their order, as tries come.
         let mut days: SmallVec<[(i32, Option<Furthest>); 2]> = SmallVec::new();
-        let begin = tries.seen.partition_point(|seen| seen.time < from);
-        let end = tries.seen.partition_point(|seen| seen.time < to);
+        let begin = seen.partition_point(|seen| seen.time < from);
+        let end = seen.partition_point(|seen| seen.time < to);
         let mut ahead = std::mem::take(&mut state.ahead);
-        let is_straight = self.look_ahead(&tries.seen, begin, &mut ahead);
+        let is_straight = self.look_ahead(seen, begin, &mut ahead);
         for start in begin..end {
-            if !self.may_begin(&tries.seen[start]) {
+            if !self.may_begin(&seen[start]) {
                 continue;
             }
-            let number = self.zone.day(tries.seen[start].time).number;
+            let number = self.zone.day(seen[start].time).number;
             if days.last().is_none_or(|(last, _)| *last != number) {
                 days.push((number, None));
             }
-            self.add_possible(&mut hours, &tries.seen, start);
+            self.add_possible(&mut hours, seen, start);
             let reached = if is_straight {
-                Some(self.follow_straight(&tries.seen, start, &ahead))
+                Some(self.follow_straight(seen, start, &ahead))
             } else {
-                self.window(tries, start).and_then(|window| self.follow(&window))
+                self.window(tries, seen, start)
+                    .and_then(|window| self.follow(&window))
             };
             let Some(reached) = reached else {
                 continue;
             };
-            self.add_reached(&mut hours, &tries.seen, start, &reached);
+            self.add_reached(&mut hours, seen, start, &reached);
             if let Some((_, day)) = days.last_mut() {
-                keep_furthest(day, &tries.seen, &reached);
+                keep_furthest(day, seen, &reached);
             }
         }
         state.ahead = ahead;
@@ -154,8 +172,7 @@ impl Funnel {
     }
 
     /// What the try that an event begins may use; none where it begins none.
-    fn window<'t>(&self, tries: &'t Tries, start: usize) -> Option<Window<'t>> {
-        let seen = &tries.seen;
+    fn window<'t>(&self, tries: &'t Tries, seen: &'t History, start: usize) -> Option<Window<'t>> {
         let time = seen[start].time;
         let begins = |step: usize| {
             seen[start].steps & (1 << step) != 0

@@ -348,6 +348,7 @@ impl<L: List> Owner<L> {
         self.look_after_flushes()?;
         self.go_on_capturing(AT_A_TIME)?;
         self.go_on_settling(AT_A_TIME)?;
+        self.go_on_laying_down(AT_A_TIME)?;
         let is_due = has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
         if is_due && self.running.is_none() {
             let settles = self.settling.is_none() && (self.few_owe() || self.settles_for_long());
@@ -378,6 +379,18 @@ impl<L: List> Owner<L> {
         while !self.few_owe() && begun.elapsed() < at_most {
             let settled = self.partition.settle_some(USERS_AT_A_TIME);
             settled.context("the flush failed")?;
+        }
+        Ok(())
+    }
+
+    /// Lets users fall asleep who stay away, for so long at most.
+    fn go_on_laying_down(&mut self, at_most: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < at_most {
+            let asleep = self.partition.lay_down_quiet(USERS_AT_A_TIME);
+            if asleep.context("the flush failed")? == 0 {
+                break;
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ mod dimensions;
 
 use cambium_engine::sessionise::{Gone, Join, Pieces, Rules, Session, Sessioniser};
 use cambium_engine::{
-    Compiler, Context, DefinitionError, EventNames, Input, Kind, Matcher, Processor, Table, Zone,
+    Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -155,6 +155,14 @@ impl Processor for Sessions {
             }
         }
         recent.pieces.iter_mut().for_each(|piece| piece.dirty = false);
+    }
+
+    fn rest(&self, user: u64, recent: &mut Recent, context: &mut Context<'_>) {
+        self.forget_settled(recent, user, context);
+    }
+
+    fn settled_after_ms(&self) -> i64 {
+        self.sessioniser.rules.gap.0.saturating_add(MINUTE_MS)
     }
 }
 

@@ -13,8 +13,8 @@
 mod rolling;
 
 use cambium_engine::{
-    Arrivals, By, ByName, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Processor, Slice,
-    Table, Zone,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, EventNames, Input, LONGEST_DAY_MS, Matcher,
+    Processor, Slice, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,7 @@ pub static ARRIVALS: Table = Table {
 pub struct Entered {
     slice: Slice,
     /// The newest minute, hour and day entered with that slice, in seconds since 1970.
+    #[serde(with = "since_before")]
     buckets: Option<[u32; 3]>,
     newest: Newest,
 }
@@ -119,6 +120,27 @@ impl Processor for Uniques {
         rolling.count(&self.zone, newest, &slice, input.time, context.watermark);
     }
 
+    /// No event can come for a bucket that is over, nor do windows reach back for ever. Of what is over, the start of the
+    /// longer bucket stands in the place of the shorter one: it takes no room.
+    fn rest(&self, _: u64, entered: &mut Entered, context: &mut Context<'_>) {
+        let cutoff = context.cutoff();
+        if let Some([minute, hour, day]) = entered.buckets {
+            if day < seconds(self.zone.day(cutoff).start) {
+                entered.slice = Slice::default();
+                entered.buckets = None;
+            } else if hour < seconds(self.zone.hour(cutoff)) {
+                entered.buckets = Some([day; 3]);
+            } else if minute < seconds(self.zone.minute(cutoff)) {
+                entered.buckets = Some([hour, hour, day]);
+            }
+        }
+        entered.newest.forget(context.watermark);
+    }
+
+    fn settled_after_ms(&self) -> i64 {
+        LONGEST_DAY_MS
+    }
+
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
         state
             .arrivals
@@ -162,6 +184,24 @@ impl Uniques {
             entered.slice = slice.clone();
             entered.buckets = Some(buckets);
         }
+    }
+}
+
+/// Buckets as they are saved: the day, and how long after each of them the shorter one begins.
+mod since_before {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(buckets: &Option<[u32; 3]>, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = |[minute, hour, day]: [u32; 3]| [day, hour.wrapping_sub(day), minute.wrapping_sub(hour)];
+        buckets.map(since).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<[u32; 3]>, D::Error> {
+        let saved = Option::<[u32; 3]>::deserialize(deserializer)?;
+        Ok(saved.map(|[day, to_hour, to_minute]| {
+            let hour = day.wrapping_add(to_hour);
+            [hour.wrapping_add(to_minute), hour, day]
+        }))
     }
 }
 

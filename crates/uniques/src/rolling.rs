@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::seconds;
@@ -81,8 +81,39 @@ struct Key {
 }
 
 /// When a user's newest event was, in all and for each value: in seconds since 1970, because slices begin with one.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub struct Newest(SmallVec<[(Key, u32); 3]>);
+
+impl Serialize for Newest {
+    /// Each time as what it lies behind the one in front: nearly always they are one event's.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut last = 0;
+        serializer.collect_seq(self.0.iter().map(|(key, second)| {
+            let behind = i64::from(*second) - std::mem::replace(&mut last, i64::from(*second));
+            (key, behind)
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Newest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut saved = SmallVec::<[(Key, i64); 3]>::deserialize(deserializer)?;
+        let mut last = 0;
+        let newest = saved.drain(..).map(|(key, behind)| {
+            last += behind;
+            (key, last as u32)
+        });
+        Ok(Newest(newest.collect()))
+    }
+}
+
+impl Newest {
+    /// What lies behind the longest window.
+    pub fn forget(&mut self, watermark: i64) {
+        let horizon = seconds(watermark - 31 * cambium_engine::DAY_MS);
+        self.0.retain(|(_, second)| *second >= horizon);
+    }
+}
 
 /// How many users have their newest event in which slice: newest slice first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -146,7 +177,6 @@ impl Rolling {
             .iter()
             .zip(1..)
             .map(|(value, part)| Key { part, value: *value });
-        let horizon = seconds(watermark - 31 * cambium_engine::DAY_MS);
         let second = seconds(time);
         for key in std::iter::once(total).chain(parts) {
             let before = newest.0.iter_mut().find(|(known, _)| *known == key);
@@ -157,7 +187,7 @@ impl Rolling {
             match before {
                 Some((_, known)) => *known = second,
                 None => {
-                    newest.0.retain(|(_, second)| *second >= horizon);
+                    newest.forget(watermark);
                     newest.0.push((key, second));
                 }
             }

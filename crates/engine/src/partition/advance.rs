@@ -3,12 +3,25 @@
 use cambium_event::TOGETHER;
 use smallvec::SmallVec;
 
-use super::{Ids, Partition, tables};
-use crate::time::{DAY_MS, MINUTE_MS};
+use super::{App, Ids, Partition, tables};
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
+use crate::users::RESTS;
 use crate::{Context, List, Rows, SnapshotError, origin_hash};
 
-/// Who was not seen for so long is left to grow cold.
-const QUIET_MS: i64 = 30 * MINUTE_MS;
+/// Who was not touched for so long falls asleep at a flush.
+const QUIET_MS: i64 = 5 * MINUTE_MS;
+
+impl<L: List> App<L> {
+    /// The times before which users were seen last who have had each rest: first when no event as old as theirs is
+    /// accepted any more and most sessions are over, then when nothing of theirs can change. Known to the minute, as
+    /// users rest when one begins.
+    pub(super) fn rested(&self, watermark: i64) -> [i64; RESTS] {
+        let minute = watermark.div_euclid(MINUTE_MS) * MINUTE_MS;
+        let cutoff = minute.saturating_sub(self.time.lateness_ms);
+        let settled_after_ms = L::settled_after_ms(&self.instances).max(HOUR_MS);
+        [HOUR_MS, settled_after_ms].map(|after_ms| cutoff.saturating_sub(after_ms))
+    }
+}
 
 impl<L: List> Partition<L> {
     /// What changed since the last flush and does not depend on what users owe, as rows: counts and active users. The
@@ -74,11 +87,24 @@ impl<L: List> Partition<L> {
     pub fn flush(&mut self) -> Result<Rows, SnapshotError> {
         let mut rows = self.flush_running();
         rows.append(self.settle()?);
+        self.lay_down_quiet(usize::MAX)?;
         Ok(rows)
     }
 
+    /// Lets some users fall asleep who are not likely to come back soon. Gives how many did. Being awake or asleep
+    /// changes no number and no byte of a snapshot: it may be done whenever there is time, best when few owe rows.
+    pub fn lay_down_quiet(&mut self, most: usize) -> Result<usize, SnapshotError> {
+        let watermark = self.watermark.unwrap_or(0);
+        let mut asleep = 0;
+        for app in &mut self.apps {
+            let most = most - asleep;
+            asleep += app.users.lay_down_quiet(watermark - QUIET_MS, watermark, most)?;
+        }
+        Ok(asleep)
+    }
+
     /// The watermark entered a new minute: rows that are due are left, what no event can change
-    /// any more is forgotten, quiet users grow cold.
+    /// any more is forgotten, and users who stayed away rest.
     pub(super) fn advance(&mut self, before: i64) -> Result<(), SnapshotError> {
         if self
             .each_app(|instances, context| L::settles_before(instances, context))
@@ -89,7 +115,7 @@ impl<L: List> Partition<L> {
         }
         self.each_app(|instances, context| L::advance(instances, context));
         let watermark = self.watermark.unwrap_or(before);
-        self.cool(watermark)?;
+        self.rest(watermark)?;
         if before.div_euclid(DAY_MS) != watermark.div_euclid(DAY_MS) {
             self.forget(watermark)?;
         }
@@ -122,16 +148,27 @@ impl<L: List> Partition<L> {
         results
     }
 
-    /// Who was quiet for a while grows cold: it is unlikely that they come back soon. Being cold or not changes no
-    /// number.
-    fn cool(&mut self, watermark: i64) -> Result<(), SnapshotError> {
-        let since = watermark - QUIET_MS;
-        let captures = &mut self.captures;
+    /// What no event can change any more is taken out of the states of those who were not seen for that long.
+    fn rest(&mut self, watermark: i64) -> Result<(), SnapshotError> {
+        let version = self.version();
         for (number, app) in self.apps.iter_mut().enumerate() {
             let cutoff = watermark - app.time.lateness_ms;
-            for id in app.users.take_quiet(since) {
-                let keep = |user: &_| captures.keep(number as u32, id, user);
-                app.users.cool(id, since, cutoff, watermark, keep)?;
+            for (rest, since) in app.rested(watermark).into_iter().enumerate() {
+                for id in app.users.take_waiting(rest, since) {
+                    let mut context = Context::of_app(
+                        &app.name,
+                        app.time,
+                        (&mut self.rows, &mut self.names),
+                        version,
+                        watermark,
+                    );
+                    app.users.rest(id, (rest, since), |user| {
+                        self.captures.change(number as u32, id, user)?;
+                        user.recent.forget_before(cutoff);
+                        L::rest(&mut app.instances, id, &mut user.parts, &mut context);
+                        Ok(())
+                    })?;
+                }
             }
         }
         Ok(())
@@ -146,12 +183,11 @@ impl<L: List> Partition<L> {
                 continue;
             }
             for id in app.users.not_seen_since(before) {
-                let user = app.users.visit(id)?.user;
-                self.captures.change(number as u32, id, user)?;
-                let keeps = L::remember(&mut user.parts);
-                user.recent = Default::default();
-                if keeps {
-                    app.users.cool(id, before, before, watermark, |_| Ok(()))?;
+                let visit = app.users.visit(id)?;
+                self.captures.change(number as u32, id, visit.user)?;
+                visit.user.recent = Default::default();
+                if L::remember(&mut visit.user.parts) {
+                    visit.note(watermark);
                 } else {
                     app.users.remove(id);
                 }

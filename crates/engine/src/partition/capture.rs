@@ -16,6 +16,9 @@ use crate::{Capture, List, Map, SnapshotError};
 /// A user of an app, by the app's number and their own.
 type Who = (u32, u64);
 
+/// Up to here a list of them is not looked through.
+const SHORT: usize = 1 << 12;
+
 /// Who changed since the last capture began, and the capture that is under way.
 pub(super) struct Captures {
     changed: Vec<Who>,
@@ -64,13 +67,23 @@ impl Captures {
         }
         self.keep(app, id, user)?;
         user.touched.changed = self.mark;
-        self.changed.push((app, id));
+        self.note((app, id));
         Ok(())
     }
 
-    /// To be told of a user before their bytes change, though nothing that counts does.
+    /// Who slept in between is noted again, so before the list grows it is looked through for them.
+    fn note(&mut self, who: Who) {
+        if self.changed.len() == self.changed.capacity() && self.changed.len() >= SHORT {
+            self.changed.sort_unstable();
+            self.changed.dedup();
+            self.changed.reserve(self.changed.len());
+        }
+        self.changed.push(who);
+    }
+
+    /// Encodes who is part of the capture under way, as they are before they change.
     #[cold]
-    pub fn keep<P>(&mut self, app: u32, id: u64, user: &User<P>) -> Result<(), SnapshotError>
+    fn keep<P>(&mut self, app: u32, id: u64, user: &User<P>) -> Result<(), SnapshotError>
     where
         P: Default + Serialize + DeserializeOwned,
     {

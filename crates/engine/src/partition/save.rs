@@ -101,9 +101,12 @@ impl<L: List> Partition<L> {
         for app in head.apps {
             partition.restore_app(app)?;
         }
+        let watermark = partition.watermark.unwrap_or(0);
+        let rested: Vec<_> = partition.apps.iter().map(|app| app.rested(watermark)).collect();
         for (app, id, bytes) in users {
-            let app = partition.apps.get_mut(app as usize).ok_or(SnapshotError::User)?;
-            app.users.restore(id, bytes);
+            let number = app as usize;
+            let app = partition.apps.get_mut(number).ok_or(SnapshotError::User)?;
+            app.users.restore(id, bytes, rested[number]);
         }
         Ok(partition)
     }

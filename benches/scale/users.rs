@@ -15,6 +15,7 @@ const KNOWN_WITH_PATIENCE: u32 = 10_000_000;
 /// Who is active; all of them are known.
 const ACTIVE: u32 = 10_000;
 const EVENTS: u64 = 500_000;
+const LASTS_MS: i64 = (EVENTS as f64 / EVENTS_PER_SECOND * 1000.0) as i64;
 const HOUR_MS: i64 = 3_600_000;
 const START_MS: i64 = 1_700_000_000_000;
 /// Records that stand in memory at once while users become known.
@@ -30,7 +31,8 @@ pub fn measure(encoding: Encoding, full: bool) -> Result<()> {
         let mut partition = partition_of(CONFIGURATION, encoding.format())?;
         introduce(&mut partition, known, encoding)?;
         let warm_up = traffic(1, START_MS + 80 * HOUR_MS, encoding);
-        let measured = traffic(2, START_MS + 81 * HOUR_MS, encoding);
+        // Right behind, so that who is at rest by then is not part of it.
+        let measured = traffic(2, START_MS + 80 * HOUR_MS + LASTS_MS, encoding);
         count(&mut partition, &warm_up)?;
         let begun = Instant::now();
         count(&mut partition, &measured)?;

@@ -2,6 +2,7 @@
 
 mod against_engine;
 mod captures;
-mod case;
-mod model;
+pub mod case;
+pub mod check;
+pub mod model;
 mod property;

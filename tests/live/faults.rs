@@ -172,6 +172,7 @@ async fn check(client: &Client, log: &[Record]) {
         zone: "Asia/Shanghai".to_owned(),
         lateness_ms: DAY_MS,
         skew_ms: 300_000,
+        drops: Vec::new(),
     };
     let truth = Truth::new(log, &rules);
     let accepted: u64 = truth.accounts.values().map(|account| account.accepted).sum();

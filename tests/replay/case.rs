@@ -27,6 +27,7 @@ impl Case {
             zone: zone.to_owned(),
             lateness_ms,
             skew_ms: 5 * MINUTE,
+            drops: Vec::new(),
         };
         let (session_text, sessions) = session_rules(random);
         let mut configuration = format!(

@@ -29,7 +29,6 @@ pub fn text(row: &Row, column: &str) -> String {
     }
 }
 
-#[derive(Clone)]
 enum Keeping {
     Newest { key: Vec<String>, versioned: bool },
     Union,
@@ -38,8 +37,8 @@ enum Keeping {
 #[derive(Default)]
 pub struct Model {
     keeping: BTreeMap<String, Keeping>,
-    newest: BTreeMap<(String, Vec<Value>), (i128, Row)>,
-    unions: BTreeMap<String, BTreeSet<Row>>,
+    newest: BTreeMap<(&'static str, Vec<Value>), (i128, Row)>,
+    unions: BTreeMap<&'static str, BTreeSet<Row>>,
     /// Everything that was inserted, in its order.
     pub inserted: Vec<Rows>,
     /// Sessions that ceased to exist, and funnel results that lost a step.
@@ -78,65 +77,52 @@ impl Model {
     pub fn insert(&mut self, rows: &Rows) {
         self.inserted.push(rows.clone());
         for table in &rows.tables {
-            for row in decode(table) {
-                self.put(table.table.name, row);
-            }
+            self.take(table, table.rows);
         }
     }
 
-    fn put(&mut self, table: &str, row: Row) {
-        match self
-            .keeping
-            .get(table)
-            .unwrap_or_else(|| panic!("no table {table}"))
-            .clone()
-        {
+    /// Takes the first rows of an insert into one table.
+    pub fn take(&mut self, table: &TableRows, first: usize) {
+        for row in decode(table).into_iter().take(first) {
+            self.put(table.table.name, row);
+        }
+    }
+
+    fn put(&mut self, table: &'static str, row: Row) {
+        let keeping = self.keeping.get(table);
+        match keeping.unwrap_or_else(|| panic!("no table {table}")) {
             // A row of a set's new users stands for one of each.
             Keeping::Union => match row.get("users") {
                 Some(Value::List(users)) => {
                     for user in users {
                         let mut row = row.clone();
                         row.insert("users", Value::Number(*user));
-                        self.unions.entry(table.to_owned()).or_default().insert(row);
+                        self.unions.entry(table).or_default().insert(row);
                     }
                 }
                 _ => {
-                    self.unions.entry(table.to_owned()).or_default().insert(row);
+                    self.unions.entry(table).or_default().insert(row);
                 }
             },
             Keeping::Newest { key, versioned } => {
                 let key = key.iter().map(|column| row[column.as_str()].clone()).collect();
-                let version = if versioned { number(&row, "version") } else { 0 };
-                let known = self.newest.get(&(table.to_owned(), key)).cloned();
-                if let Some((newest, before)) = &known {
+                let key = (table, key);
+                let version = if *versioned { number(&row, "version") } else { 0 };
+                if let Some((newest, before)) = self.newest.get(&key) {
                     if *newest > version {
                         return;
                     }
-                    self.note_loss(table, before, &row);
+                    self.sessions_gone += usize::from(is_session_gone(table, before, &row));
+                    self.steps_undone += usize::from(is_step_undone(table, before, &row));
                 }
-                let key = key_of(self.keeping.get(table), &row);
-                self.newest.insert((table.to_owned(), key), (version, row));
+                self.newest.insert(key, (version, row));
             }
-        }
-    }
-
-    fn note_loss(&mut self, table: &str, before: &Row, after: &Row) {
-        if table == "session_rows" && number(after, "deleted") == 1 && number(before, "deleted") == 0 {
-            self.sessions_gone += 1;
-        }
-        if table == "funnel_rows" && number(before, "steps") & !number(after, "steps") != 0 {
-            self.steps_undone += 1;
         }
     }
 
     /// The rows that a view would see: newest, not deleted.
     pub fn rows(&self, table: &str) -> Vec<&Row> {
-        let versioned = self
-            .newest
-            .iter()
-            .filter(|((name, _), _)| name == table)
-            .map(|(_, (_, row))| row);
-        let shown = versioned.filter(|row| {
+        let shown = self.newest(table).filter(|row| {
             row.get("deleted")
                 .is_none_or(|deleted| *deleted == Value::Number(0))
         });
@@ -144,13 +130,20 @@ impl Model {
             .chain(self.unions.get(table).into_iter().flatten())
             .collect()
     }
+
+    /// The newest version of each key of a table, deleted or not.
+    pub fn newest(&self, table: &str) -> impl Iterator<Item = &Row> {
+        let of_table = self.newest.iter().filter(move |((name, _), _)| *name == table);
+        of_table.map(|(_, (_, row))| row)
+    }
 }
 
-fn key_of(keeping: Option<&Keeping>, row: &Row) -> Vec<Value> {
-    match keeping {
-        Some(Keeping::Newest { key, .. }) => key.iter().map(|column| row[column.as_str()].clone()).collect(),
-        _ => Vec::new(),
-    }
+fn is_session_gone(table: &str, before: &Row, after: &Row) -> bool {
+    table == "session_rows" && number(after, "deleted") == 1 && number(before, "deleted") == 0
+}
+
+fn is_step_undone(table: &str, before: &Row, after: &Row) -> bool {
+    table == "funnel_rows" && number(before, "steps") & !number(after, "steps") != 0
 }
 
 fn line_after<'s>(statement: &'s str, start: &str) -> &'s str {

@@ -115,7 +115,7 @@ impl Warehouse {
             key: config.hash_key()?,
             store: Warehouse::store(config, data)?,
             keep: config.snapshots.keep,
-            client: self.client.clone(),
+            held: self.client.clone(),
             writer: Writer::start(self.client.clone()),
             rhythm: Rhythm {
                 snapshot: Duration::from_millis(config.snapshots.every.0.unsigned_abs()),

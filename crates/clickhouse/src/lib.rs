@@ -4,10 +4,12 @@ pub mod embedded;
 mod keep;
 mod reader;
 mod schema;
+mod tables;
 mod writer;
 
 pub use clickhouse::error::Error as ClientError;
 pub use keep::{Keep, keep};
 pub use reader::Client;
 pub use schema::{migrate, statements};
+pub use tables::Tables;
 pub use writer::{RunningFlush, SettledFlush, Writer, WriterStatus};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use bytes::BytesMut;
 use cambium_engine::{Rows, TableRows};
 
+use crate::Tables;
 use crate::schema::is_sharded;
 
 /// A ClickHouse server and a database on it.
@@ -135,15 +136,10 @@ impl Client {
 
     /// Writes rows, one insert a table, all tables at once.
     pub async fn write(&self, rows: &Rows) -> Result<()> {
-        let inserts = rows
-            .tables
-            .iter()
-            .filter(|table| table.rows > 0)
-            .map(|table| self.insert(table));
-        futures::future::try_join_all(inserts).await.map(|_| ())
+        Tables::write(self, rows).await
     }
 
-    async fn insert(&self, rows: &TableRows) -> Result<()> {
+    pub(crate) async fn insert(&self, rows: &TableRows) -> Result<()> {
         let table = rows.table;
         let columns: Vec<String> = table
             .columns

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cambium_engine::Rows;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::Client;
+use crate::Tables;
 
 /// What a partition's flush leaves each second, whatever there is.
 pub struct RunningFlush {
@@ -66,12 +67,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 impl Writer {
     /// Starts the writer on the present runtime; it ends when all its handles are gone.
-    pub fn start(client: Client) -> Writer {
+    pub fn start(tables: impl Tables) -> Writer {
         let (running, running_flushes) = mpsc::channel(WAITING);
         let (settled, settled_flushes) = mpsc::channel(WAITING);
         let status = Arc::new(WriterStatus::default());
-        tokio::spawn(write_running(client.clone(), running_flushes, status.clone()));
-        tokio::spawn(write_settled(client, settled_flushes, status.clone()));
+        tokio::spawn(write_running(tables.clone(), running_flushes, status.clone()));
+        tokio::spawn(write_settled(tables, settled_flushes, status.clone()));
         Writer {
             running,
             settled,
@@ -96,19 +97,27 @@ impl Writer {
 
 const ENDED: &str = "the ClickHouse writer has ended";
 
-async fn write_running(client: Client, mut flushes: mpsc::Receiver<RunningFlush>, status: Arc<WriterStatus>) {
+async fn write_running(
+    tables: impl Tables,
+    mut flushes: mpsc::Receiver<RunningFlush>,
+    status: Arc<WriterStatus>,
+) {
     while let Some(gathered) = gather(&mut flushes).await {
         let (mut rows, mut waiting) = (Rows::default(), Vec::new());
         for flush in gathered {
             rows.append(flush.rows);
             waiting.extend(flush.acknowledge);
         }
-        write_until_done(&client, &rows, &status.running).await;
+        write_until_done(&tables, &rows, &status.running).await;
         acknowledge(waiting);
     }
 }
 
-async fn write_settled(client: Client, mut flushes: mpsc::Receiver<SettledFlush>, status: Arc<WriterStatus>) {
+async fn write_settled(
+    tables: impl Tables,
+    mut flushes: mpsc::Receiver<SettledFlush>,
+    status: Arc<WriterStatus>,
+) {
     while let Some(gathered) = gather(&mut flushes).await {
         let (mut rows, mut progress) = (Rows::default(), Rows::default());
         let (mut before, mut waiting) = (Vec::new(), Vec::new());
@@ -118,14 +127,14 @@ async fn write_settled(client: Client, mut flushes: mpsc::Receiver<SettledFlush>
             before.push(flush.after);
             waiting.push(flush.acknowledge);
         }
-        write_until_done(&client, &rows, &status.settled).await;
+        write_until_done(&tables, &rows, &status.settled).await;
         for one in before {
             if one.await.is_err() {
                 // The other lane has ended without writing it: so has this process.
                 return;
             }
         }
-        write_until_done(&client, &progress, &status.settled).await;
+        write_until_done(&tables, &progress, &status.settled).await;
         acknowledge(waiting);
     }
 }
@@ -147,10 +156,10 @@ fn acknowledge(waiting: Vec<oneshot::Sender<()>>) {
     }
 }
 
-async fn write_until_done(client: &Client, rows: &Rows, failures: &Lane) {
+async fn write_until_done(tables: &impl Tables, rows: &Rows, failures: &Lane) {
     let mut pause = FIRST_PAUSE;
     let begun = Instant::now();
-    while let Err(error) = client.write(rows).await {
+    while let Err(error) = tables.write(rows).await {
         metrics::counter!("cambium_write_failures_total").increment(1);
         failures.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("{error:#}; trying again in {pause:?}");

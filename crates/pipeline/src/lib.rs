@@ -2,9 +2,11 @@
 //!
 //! Where records come from is not known here: Kafka and files drive the same [`Owner`].
 
+mod held;
 mod meters;
 mod owner;
 mod start;
 
+pub use held::{Held, Progress, VERSIONED};
 pub use owner::{Applied, Owner, Rhythm};
 pub use start::{Log, Start, StartError, count_anew, show_definitions, start};

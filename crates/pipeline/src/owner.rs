@@ -1,8 +1,7 @@
 //! The owner of a partition: applies records, flushes what changed once a second, and publishes a
 //! snapshot only when ClickHouse has acknowledged the flush that it was captured with (rule 3).
 
-use std::sync::LazyLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{RunningFlush, SettledFlush, Writer};
@@ -10,6 +9,8 @@ use cambium_engine::{Capture, List, Partition, Rows, Setup, Table};
 use cambium_event::{Record, SchemaText, TOGETHER};
 use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
+// Its clock can be held: in the simulation time passes when the schedule says so.
+use tokio::time::Instant;
 
 use crate::meters::Meters;
 
@@ -30,11 +31,17 @@ static PROGRESS: Table = Table {
 /// When what happens.
 #[derive(Clone, Copy, Debug)]
 pub struct Rhythm {
+    /// Beats are counted from here on. The partitions of a process have one beat, so that their flushes come together,
+    /// and go as one.
+    pub since: Instant,
     pub flush: Duration,
     /// What users owe (open sessions, tries) is flushed each time where so few owe something, and otherwise so often.
     pub settle: Duration,
     pub few: usize,
     pub snapshot: Duration,
+    /// For so long captures and settling stop the partition at a time, and look at the clock after so many users.
+    pub at_a_time: Duration,
+    pub users_at_a_time: usize,
     /// Rows that wait for a flush; beyond it reading stops until ClickHouse is back.
     pub max_waiting_bytes: usize,
 }
@@ -42,12 +49,23 @@ pub struct Rhythm {
 impl Default for Rhythm {
     fn default() -> Self {
         Rhythm {
+            since: Instant::now(),
             flush: Duration::from_secs(1),
             settle: Duration::from_secs(5),
             few: 10_000,
             snapshot: Duration::from_secs(60),
+            at_a_time: Duration::from_millis(2),
+            users_at_a_time: 64,
             max_waiting_bytes: 64 << 20,
         }
+    }
+}
+
+impl Rhythm {
+    /// Whether a beat of this length has passed since then.
+    fn has_passed(&self, every: Duration, since: Instant) -> bool {
+        let beat = |at: Instant| at.saturating_duration_since(self.since).div_duration_f64(every) as u64;
+        beat(Instant::now()) > beat(since)
     }
 }
 
@@ -97,10 +115,6 @@ struct Snapshot {
     capture: Option<Capture>,
     is_acknowledged: bool,
 }
-
-/// For so long captures and settling stop the partition at a time, and look at the clock after so many users.
-const AT_A_TIME: Duration = Duration::from_millis(2);
-const USERS_AT_A_TIME: usize = 64;
 
 /// How far a flush of everything went.
 struct Settled {
@@ -166,6 +180,8 @@ pub struct Owner<L: List> {
     captured_at: Instant,
     captured: i64,
     end_offset: i64,
+    /// Whether the last flush is on its way.
+    ends: bool,
     meters: Meters,
 }
 
@@ -203,6 +219,7 @@ impl<L: List> Owner<L> {
             captured_at: Instant::now(),
             captured: position,
             end_offset,
+            ends: false,
             meters,
         }
     }
@@ -346,10 +363,10 @@ impl<L: List> Owner<L> {
     pub fn tick(&mut self, end_offset: i64) -> Result<()> {
         self.end_offset = end_offset;
         self.look_after_flushes()?;
-        self.go_on_capturing(AT_A_TIME)?;
-        self.go_on_settling(AT_A_TIME)?;
-        self.go_on_laying_down(AT_A_TIME)?;
-        let is_due = has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
+        self.go_on_capturing(self.rhythm.at_a_time)?;
+        self.go_on_settling(self.rhythm.at_a_time)?;
+        self.go_on_laying_down(self.rhythm.at_a_time)?;
+        let is_due = self.rhythm.has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
         if is_due && self.running.is_none() {
             let settles = self.settling.is_none() && (self.few_owe() || self.settles_for_long());
             self.flush(settles, self.is_time_to_capture())?;
@@ -370,29 +387,31 @@ impl<L: List> Owner<L> {
     fn go_on_settling(&mut self, at_most: Duration) -> Result<()> {
         // Where nothing more comes, nothing is left to wait.
         let is_idle = self.flushed == self.partition.position();
-        let is_time = has_passed(self.rhythm.settle, self.settled_at) || self.is_time_to_capture() || is_idle;
+        let is_beat = self.rhythm.has_passed(self.rhythm.settle, self.settled_at);
+        let is_time = is_beat || self.is_time_to_capture() || is_idle;
         if !is_time || self.settling.is_some() || self.few_owe() {
             return Ok(());
         }
         let begun = Instant::now();
         self.settles_since.get_or_insert(begun);
-        while !self.few_owe() && begun.elapsed() < at_most {
-            let settled = self.partition.settle_some(USERS_AT_A_TIME);
+        loop {
+            let settled = self.partition.settle_some(self.rhythm.users_at_a_time);
             settled.context("the flush failed")?;
+            if self.few_owe() || begun.elapsed() >= at_most {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Lets users fall asleep who stay away, for so long at most.
     fn go_on_laying_down(&mut self, at_most: Duration) -> Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < at_most {
-            let asleep = self.partition.lay_down_quiet(USERS_AT_A_TIME);
-            if asleep.context("the flush failed")? == 0 {
-                break;
+        loop {
+            let asleep = self.partition.lay_down_quiet(self.rhythm.users_at_a_time);
+            if asleep.context("the flush failed")? == 0 || begun.elapsed() >= at_most {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// More may come to owe rows than leave them meanwhile.
@@ -468,9 +487,12 @@ impl<L: List> Owner<L> {
             return Ok(());
         };
         let begun = Instant::now();
-        while snapshot.capture.is_none() && begun.elapsed() < at_most {
-            let more = self.partition.capture_more(USERS_AT_A_TIME);
+        loop {
+            let more = self.partition.capture_more(self.rhythm.users_at_a_time);
             snapshot.capture = more.context("the snapshot failed")?;
+            if snapshot.capture.is_some() || begun.elapsed() >= at_most {
+                break;
+            }
         }
         self.meters.pause.record(begun.elapsed());
         if let Some(capture) = &snapshot.capture {
@@ -569,32 +591,24 @@ impl<L: List> Owner<L> {
 
     /// Flushes all, waits until it is acknowledged, and leaves a snapshot.
     pub fn finish(mut self) -> Result<Partition<L>> {
-        self.wait()?;
-        self.flush(true, true)?;
-        self.wait()?;
+        while !self.go_on_ending()? {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(self.partition)
     }
 
-    /// Waits until what was flushed is acknowledged, and the snapshot that was begun is published.
-    fn wait(&mut self) -> Result<()> {
+    /// The same for a caller who waits elsewhere: to be called again and again, until all is done.
+    pub fn go_on_ending(&mut self) -> Result<bool> {
         self.go_on_capturing(Duration::MAX)?;
-        while self.running.is_some() || self.settling.is_some() {
-            self.look_after_flushes()?;
-            std::thread::sleep(Duration::from_millis(5));
+        self.look_after_flushes()?;
+        let is_waiting = self.running.is_some() || self.settling.is_some() || !self.has_snapshots()?;
+        if is_waiting || self.ends {
+            return Ok(!is_waiting);
         }
-        while !self.has_snapshots()? {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        self.ends = true;
+        self.flush(true, true)?;
+        Ok(false)
     }
-}
-
-/// Whether a beat of this rhythm has passed since then. The partitions of a process have one beat, so that their
-/// flushes come together, and go as one.
-fn has_passed(every: Duration, since: Instant) -> bool {
-    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    let beat = |at: Instant| at.saturating_duration_since(*FIRST).div_duration_f64(every) as u64;
-    beat(Instant::now()) > beat(since)
 }
 
 pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Change) -> Result<()> {

@@ -8,6 +8,7 @@ use cambium_clickhouse::{Client, Writer};
 use cambium_engine::{HashKey, List, Mark, Partition, Setup, Topic, of_version};
 use cambium_snapshots::{Change, Entry, Loaded, Store};
 
+use crate::held::{Held, VERSIONED, quoted};
 use crate::owner::{Journal, bring_into_force};
 use crate::{Owner, Rhythm};
 
@@ -45,13 +46,14 @@ struct Written {
 
 /// What a partition is started with.
 #[derive(Clone)]
-pub struct Start {
+pub struct Start<H = Client> {
     pub topic: Topic,
     pub setup: Setup,
     pub key: HashKey,
     pub store: Store,
     pub keep: usize,
-    pub client: Client,
+    /// Where rows are held that were written before.
+    pub held: H,
     pub writer: Writer,
     pub rhythm: Rhythm,
     /// Go on where something is lost, and leave a row in `gaps`.
@@ -143,7 +145,7 @@ impl std::fmt::Display for StartError {
 }
 
 /// Starts a partition as the table of starts says (ARCHITECTURE.md).
-pub async fn start<L: List>(start: Start, log: Log<'_>) -> Result<Owner<L>> {
+pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
     let (loaded, passed_over) = snapshots.load().await?;
@@ -151,7 +153,7 @@ pub async fn start<L: List>(start: Start, log: Log<'_>) -> Result<Owner<L>> {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
     }
     let written = written(&start).await?;
-    let begun = begin::<L>(&start, log, loaded, &journal, written).await?;
+    let begun = begin::<L, H>(&start, log, loaded, &journal, written).await?;
     let mut partition = begun.partition;
     let position = partition.position();
     journal.retain(|entry| begun.keeps_journal || entry.offset < position);
@@ -197,8 +199,8 @@ struct Begun<L: List> {
     keeps_journal: bool,
 }
 
-async fn begin<L: List>(
-    start: &Start,
+async fn begin<L: List, H: Held>(
+    start: &Start<H>,
     log: Log<'_>,
     loaded: Option<Loaded>,
     journal: &[Entry],
@@ -222,8 +224,8 @@ async fn begin<L: List>(
 }
 
 /// Why a state cannot go on where it ended.
-fn why_not_here<L: List>(
-    start: &Start,
+fn why_not_here<L: List, H>(
+    start: &Start<H>,
     log: Log<'_>,
     partition: &Partition<L>,
 ) -> Result<Option<StartError>> {
@@ -251,8 +253,8 @@ fn why_not_here<L: List>(
     })
 }
 
-async fn go_on_elsewhere<L: List>(
-    start: &Start,
+async fn go_on_elsewhere<L: List, H: Held>(
+    start: &Start<H>,
     log: Log<'_>,
     mut partition: Partition<L>,
     error: StartError,
@@ -271,8 +273,8 @@ async fn go_on_elsewhere<L: List>(
     })
 }
 
-async fn begin_without_snapshot<L: List>(
-    start: &Start,
+async fn begin_without_snapshot<L: List, H: Held>(
+    start: &Start<H>,
     log: Log<'_>,
     journal: &[Entry],
     written: Option<Written>,
@@ -280,7 +282,7 @@ async fn begin_without_snapshot<L: List>(
     let first = journal
         .iter()
         .find_map(|entry| Some((entry.offset, entry.setup()?.clone())));
-    let recorded = first_origin(start).await?;
+    let recorded = start.held.first_origin(&start.topic).await?;
     let (Some(written), Some(begun)) = (written, recorded.or(first.as_ref().map(|(at, _)| *at))) else {
         tracing::info!(topic = %start.topic, offset = log.first, "starts for the first time");
         return begin_at(start, log.first, 0, None);
@@ -302,7 +304,12 @@ async fn begin_without_snapshot<L: List>(
 }
 
 /// Why a log cannot be counted again from where counting began.
-fn why_not_again(start: &Start, log: Log<'_>, begun: i64, written: Written) -> Result<Option<StartError>> {
+fn why_not_again<H>(
+    start: &Start<H>,
+    log: Log<'_>,
+    begun: i64,
+    written: Written,
+) -> Result<Option<StartError>> {
     let topic = start.topic.clone();
     if written.offset > log.end {
         return Ok(Some(StartError::LogIsAnother {
@@ -335,7 +342,7 @@ fn why_not_again(start: &Start, log: Log<'_>, begun: i64, written: Written) -> R
 }
 
 /// A state that begins with nothing; under the setup that was in force there, if it is known.
-fn begin_at<L: List>(start: &Start, at: i64, epoch: u16, setup: Option<Setup>) -> Result<Begun<L>> {
+fn begin_at<L: List, H>(start: &Start<H>, at: i64, epoch: u16, setup: Option<Setup>) -> Result<Begun<L>> {
     let keeps_journal = setup.is_some();
     let setup = setup.unwrap_or_else(|| start.setup.clone());
     let partition = Partition::new(start.topic.clone(), at, epoch, setup, start.key);
@@ -362,16 +369,16 @@ pub async fn count_anew(start: &Start) -> Result<()> {
         start.topic.partition,
         journal.first().map_or(0, |entry| entry.offset)
     );
-    let rows = start.client.rows(&later).await?;
+    let rows = start.held.rows(&later).await?;
     let origins: Vec<String> = rows.iter().map(|row| row["origin"].to_string()).collect();
     if !origins.is_empty() {
         for table in VERSIONED.iter().chain(&["origin_rows"]) {
-            let (stored, everywhere) = (start.client.stored(table), start.client.everywhere());
+            let (stored, everywhere) = (start.held.stored(table), start.held.everywhere());
             let delete = format!(
                 "DELETE FROM {stored}{everywhere} WHERE origin IN ({})",
                 origins.join(", ")
             );
-            start.client.execute(&delete).await?;
+            start.held.execute(&delete).await?;
         }
     }
     snapshots.write_journal(&journal).await?;
@@ -412,88 +419,28 @@ pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: Hash
         .context("which definitions are shown cannot be written down")
 }
 
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
-}
-
-/// The tables whose rows have a definition, an origin and a version.
-const VERSIONED: [&str; 5] = [
-    "count_rows",
-    "rolling_rows",
-    "session_rows",
-    "funnel_rows",
-    "funnel_time_rows",
-];
-
 /// What all tables together hold of this partition.
-async fn written(start: &Start) -> Result<Option<Written>> {
-    let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
-    let origins = format!("SELECT origin FROM origin_rows WHERE topic = {topic} AND partition = {partition}");
-    let mut parts: Vec<String> = VERSIONED
-        .iter()
-        .map(|table| format!("SELECT max(version) AS v FROM {table} WHERE origin IN ({origins})"))
-        .collect();
-    parts.push(format!(
-        "SELECT max(version) AS v FROM record_rows WHERE topic = {topic} AND partition = {partition}"
-    ));
-    let highest = format!("SELECT max(v) AS version FROM ({})", parts.join(" UNION ALL "));
-    let rows = start.client.rows(&highest).await?;
-    let highest = rows.first().and_then(|row| row["version"].as_u64()).unwrap_or(0);
+async fn written<H: Held>(start: &Start<H>) -> Result<Option<Written>> {
+    let highest = start.held.highest_version(&start.topic).await?;
     if highest == 0 {
         return Ok(None);
     }
     let (epoch, offset) = of_version(highest);
-    let last = last_written(start).await?;
+    let progress = start.held.progress(&start.topic).await?;
+    let last = progress.map(|progress| (of_version(progress.version), progress.last_record));
     Ok(Some(Written {
         epoch,
         offset,
         last: last
-            .filter(|(of_epoch, _)| *of_epoch == epoch)
-            .map(|(_, mark)| mark),
-    }))
-}
-
-/// The last record that was counted when `progress` was written, and the epoch of its log.
-async fn last_written(start: &Start) -> Result<Option<(u16, Mark)>> {
-    let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
-    let query = format!(
-        "SELECT version, last_record FROM progress_rows FINAL WHERE topic = {topic} AND partition = {partition} \
-         AND last_record != 0"
-    );
-    let rows = start.client.rows(&query).await?;
-    Ok(rows.first().and_then(|row| {
-        let (epoch, offset) = of_version(row["version"].as_u64()?);
-        let hash = row["last_record"].as_u64()?;
-        Some((
-            epoch,
-            Mark {
+            .filter(|((of_epoch, _), _)| *of_epoch == epoch)
+            .map(|((_, offset), hash)| Mark {
                 offset: offset - 1,
                 hash,
-            },
-        ))
+            }),
     }))
 }
 
-/// Where the first of the definitions that are counted began.
-async fn first_origin(start: &Start) -> Result<Option<i64>> {
-    let (topic, partition) = (quoted(&start.topic.name), start.topic.partition);
-    let query = format!(
-        "SELECT min(start) AS start FROM origin_rows WHERE topic = {topic} AND partition = {partition} HAVING count() > 0"
-    );
-    let rows = start.client.rows(&query).await?;
-    Ok(rows.first().and_then(|row| row["start"].as_i64()))
-}
-
-async fn put_gap(start: &Start, from: i64, to: i64, reason: &str) -> Result<()> {
-    let statement = format!(
-        "INSERT INTO gap_rows SELECT {}, {}, {from}, {to}, {}, now64(3)",
-        quoted(&start.topic.name),
-        start.topic.partition,
-        quoted(reason)
-    );
-    start
-        .client
-        .execute(&statement)
-        .await
-        .context("the gap cannot be written down")
+async fn put_gap<H: Held>(start: &Start<H>, from: i64, to: i64, reason: &str) -> Result<()> {
+    let put = start.held.put_gap(&start.topic, from..to, reason).await;
+    put.context("the gap cannot be written down")
 }

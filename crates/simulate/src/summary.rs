@@ -72,11 +72,12 @@ fn account<'a>(all: impl Iterator<Item = &'a Account>) -> Value {
         duplicate: sum.duplicate + one.duplicate,
         late: sum.late + one.late,
         rejected: sum.rejected + one.rejected,
+        dropped: sum.dropped + one.dropped,
         ahead: sum.ahead + one.ahead,
     });
     json!({
         "read": sum.read, "accepted": sum.accepted, "duplicate": sum.duplicate,
-        "late": sum.late, "rejected": sum.rejected, "dropped": 0, "ahead": sum.ahead,
+        "late": sum.late, "rejected": sum.rejected, "dropped": sum.dropped, "ahead": sum.ahead,
     })
 }
 

@@ -24,6 +24,21 @@ pub struct Rules {
     pub zone: String,
     pub lateness_ms: i64,
     pub skew_ms: i64,
+    pub drops: Vec<Dropped>,
+}
+
+/// Events that are not counted, from an offset of a partition on.
+#[derive(Clone, Debug)]
+pub struct Dropped {
+    pub partition: i32,
+    pub from: i64,
+    pub event: String,
+}
+
+impl Dropped {
+    fn fits(&self, record: &Record, event: &Event) -> bool {
+        record.partition == self.partition && record.offset >= self.from && event.event == self.event
+    }
 }
 
 /// An accepted event.
@@ -47,6 +62,7 @@ pub struct Account {
     pub duplicate: u64,
     pub late: u64,
     pub rejected: u64,
+    pub dropped: u64,
     pub ahead: u64,
 }
 
@@ -102,6 +118,10 @@ impl Truth {
         {
             event.time = sent;
             account.ahead += 1;
+        }
+        if rules.drops.iter().any(|drop| drop.fits(record, &event)) {
+            account.dropped += 1;
+            return;
         }
         let watermark = self.watermarks.get(&record.partition).copied();
         let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);

@@ -79,10 +79,15 @@ impl Store {
         let store = LocalFileSystem::new_with_prefix(path)
             .with_context(|| format!("cannot keep snapshots in {}", path.display()))?
             .with_fsync(true);
-        Ok(Store {
-            store: Arc::new(store),
+        Ok(Store::new(Arc::new(store)))
+    }
+
+    /// An object store of any kind.
+    pub fn new(store: Arc<dyn ObjectStore>) -> Store {
+        Store {
+            store,
             prefix: Key::default(),
-        })
+        }
     }
 
     /// `s3://bucket/prefix` or `file:///directory`. Credentials come from the environment, as for AWS's own tools.

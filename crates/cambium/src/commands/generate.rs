@@ -98,6 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         zone: arguments.time_zone.clone(),
         lateness_ms: 86_400_000,
         skew_ms: 300_000,
+        drops: Vec::new(),
     };
     let text = serde_json::to_string_pretty(&summary(&Truth::new(&records, &rules)))?;
     std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))

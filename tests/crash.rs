@@ -1,0 +1,125 @@
+//! A deterministic simulation: real partitions, owners, starts, the real writer and the real snapshots, over models of
+//! the log, of ClickHouse and of the place for snapshots, in one thread and without real time. A schedule, made from a
+//! seed, says what happens next; when all has come to rest, the numbers must be those of the log.
+
+mod check;
+mod clickhouse;
+mod log;
+mod process;
+mod schedule;
+mod shrink;
+mod store;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use fastrand::Rng;
+
+use self::schedule::{Step, schedule};
+use self::shrink::shrink;
+use self::world::{Seen, World};
+
+const SCHEDULES: u64 = 1000;
+/// Every so many schedules one is run twice, to the same bytes.
+const TWICE: u64 = 10;
+
+/// A schedule that went wrong, and how.
+struct Failure {
+    seed: u64,
+    steps: Vec<Step>,
+    message: String,
+}
+
+/// Lives through the steps; what was written on the way, and what came about.
+fn run(seed: u64, steps: &[Step]) -> Result<(u64, Seen), String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(seed);
+        steps.iter().for_each(|step| world.happen(*step));
+        world.check_claims();
+        world.rest();
+        world.check();
+        world.seen.lossy = usize::from(world.is_lossy);
+        (world.digest(), world.seen)
+    }));
+    outcome.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default()
+    })
+}
+
+fn steps_of(seed: u64) -> Vec<Step> {
+    schedule(&mut Rng::with_seed(seed ^ 0x5ced))
+}
+
+fn run_seed(seed: u64) -> Result<Seen, Failure> {
+    let steps = steps_of(seed);
+    let failure = |message| Failure {
+        seed,
+        steps: steps.clone(),
+        message,
+    };
+    let (digest, seen) = run(seed, &steps).map_err(failure)?;
+    if seed.is_multiple_of(TWICE) {
+        let (again, _) = run(seed, &steps).map_err(failure)?;
+        if digest != again {
+            return Err(failure("two runs differ".to_owned()));
+        }
+    }
+    Ok(seen)
+}
+
+/// Without the messages of panics that are caught here anyway.
+fn quietly<R>(work: impl FnOnce() -> R) -> R {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let done = work();
+    std::panic::set_hook(hook);
+    done
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+#[test]
+fn schedules_end_in_the_truth() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SCHEDULES").unwrap_or(SCHEDULES),
+    };
+    let (begun, count) = (Instant::now(), seeds.end - seeds.start);
+    let mut seen = Seen::default();
+    for seed in seeds {
+        match run_seed(seed) {
+            Ok(one) => seen.add(&one),
+            Err(failure) => panic!("{}", told(failure)),
+        }
+    }
+    let a_second = count as f64 / begun.elapsed().as_secs_f64();
+    println!("{count} schedules, {a_second:.1} a second: {seen:?}");
+}
+
+/// A failure with the fewest steps that still fail.
+fn told(failure: Failure) -> String {
+    let Failure { seed, steps, message } = failure;
+    let differs = message == "two runs differ";
+    let steps = quietly(|| {
+        shrink(steps, |fewer| match (run(seed, fewer), differs) {
+            (Err(_), _) => !differs,
+            (Ok((digest, _)), true) => run(seed, fewer).is_ok_and(|(again, _)| again != digest),
+            (Ok(_), false) => false,
+        })
+    });
+    let mut text = format!(
+        "seed {seed} failed: {message}\nSEED={seed} cargo test -p cambium-tests --test all -- crash\nfewest steps:\n"
+    );
+    for step in &steps {
+        text += &format!("  {step:?}\n");
+    }
+    if let Err(message) = quietly(|| run(seed, &steps)) {
+        text += &format!("which end in: {message}");
+    }
+    text
+}

@@ -1,0 +1,193 @@
+//! What must hold, whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cambium_engine::of_version;
+use cambium_simulate::sessions::sessions;
+use cambium_simulate::{Account, Record, Truth};
+
+use super::world::World;
+use crate::replay::case::Case;
+use crate::replay::check::check as check_views;
+use crate::replay::model::{Model, Row, number, text};
+
+impl World {
+    fn sent(&self) -> Vec<Record> {
+        self.logs
+            .iter()
+            .flat_map(|log| log.sent.iter().cloned())
+            .collect()
+    }
+
+    fn truth(&self, records: &[Record]) -> Truth {
+        Truth::new(records, &self.rules())
+    }
+
+    /// All records of a partition were read, and each ended as it should.
+    pub fn check_account(&self, partition: i32, account: Account) {
+        if !self.is_lossy {
+            let truth = self.truth(&self.logs[partition as usize].sent);
+            let expected = truth.accounts.get(&partition).copied().unwrap_or_default();
+            assert_eq!(account, expected, "partition {partition}");
+        }
+    }
+
+    /// What claims to be counted is in the tables: nothing before this offset (as the truth has it) is missing.
+    pub fn check_holds(&self, partition: i32, before: i64) {
+        if self.is_lossy {
+            return;
+        }
+        let records = self.logs[partition as usize].sent.iter();
+        let records: Vec<Record> = records.filter(|one| one.offset < before).cloned().collect();
+        let truth = self.truth(&records);
+        let server = self.clickhouse.lock();
+        let model = &server.model;
+        let counted = counts(model);
+        for (key, (events, _)) in truth.event_counts() {
+            let held = counted.get(&key).copied().unwrap_or(0);
+            assert!(
+                held >= events,
+                "{held} of {key:?} are held, {events} were claimed before {before} of partition {partition}"
+            );
+        }
+        let held: BTreeSet<_> = model.newest("session_rows").map(session_key).collect();
+        for ((app, user), events) in truth.by_user() {
+            for session in sessions(&events, &self.case.sessions, &|time| truth.day(time)) {
+                let key = (app.clone(), user, session.start);
+                assert!(held.contains(&key), "no session {key:?}, claimed before {before}");
+            }
+        }
+        let (held, expected) = self.rejected(model, partition, before);
+        assert!(held >= expected, "rejected records are missing");
+    }
+
+    /// How many rejected records of the present log are held, and how many there are before an offset. Those of an
+    /// earlier log give their places up to those of a later one: their key is the offset.
+    fn rejected(&self, model: &Model, partition: i32, before: i64) -> (u64, u64) {
+        let log = &self.logs[partition as usize];
+        let up_to = |before: i64| {
+            let sent = log.sent.iter().filter(|record| record.offset < before).cloned();
+            let truth = self.truth(&sent.collect::<Vec<_>>());
+            truth
+                .accounts
+                .get(&partition)
+                .map_or(0, |account| account.rejected)
+        };
+        let held = model.newest("rejected_rows").filter(|row| {
+            let (epoch, _) = of_version(number(row, "version") as u64);
+            number(row, "partition") == i128::from(partition) && usize::from(epoch) == log.creation()
+        });
+        let earlier = up_to(log.for_truth(u16::MAX, 0).min(before));
+        (held.count() as u64, up_to(before) - earlier)
+    }
+
+    /// Before all comes to rest: neither `progress` nor a snapshot claims what is not in the tables.
+    pub fn check_claims(&self) {
+        let mut claims = Vec::new();
+        for row in self.clickhouse.lock().model.newest("progress_rows") {
+            let partition = number(row, "partition") as i32;
+            claims.push((partition, of_version(number(row, "version") as u64)));
+        }
+        for partition in 0..self.logs.len() {
+            let newest = self.newest_snapshot(partition);
+            claims.extend(newest.map(|newest| (partition as i32, newest)));
+        }
+        for (partition, (epoch, offset)) in claims {
+            let offset = self.logs[partition as usize].for_truth(epoch, offset);
+            self.check_holds(partition, offset);
+        }
+    }
+
+    /// When all has come to rest.
+    pub fn check(&self) {
+        let server = self.clickhouse.lock();
+        let model = &server.model;
+        for row in model.newest("record_rows") {
+            let outcomes = ["accepted", "duplicate", "late", "rejected", "dropped"];
+            let sum: i128 = outcomes.iter().map(|name| number(row, name)).sum();
+            assert_eq!(number(row, "read"), sum, "an account does not add up");
+        }
+        if self.is_lossy {
+            self.check_nothing_twice(model);
+            return;
+        }
+        let case = Case {
+            configuration: self.case.configuration.clone(),
+            rules: self.rules(),
+            sessions: self.case.sessions.clone(),
+            funnels: self.case.funnels.clone(),
+            records: self.sent(),
+            partitions: self.case.partitions,
+        };
+        let accounts = accounts(model);
+        check_views(&case, model, &accounts);
+        for partition in 0..self.case.partitions {
+            let (held, expected) = self.rejected(model, partition, i64::MAX);
+            assert_eq!(held, expected, "rejected records");
+        }
+    }
+
+    /// Where something was lost, no number is larger than that of all records that were ever sent.
+    fn check_nothing_twice(&self, model: &Model) {
+        let mut records = self.sent();
+        // Who forgets message ids counts a duplicate again; that alone is no error here.
+        for (place, record) in records.iter_mut().enumerate() {
+            let text = String::from_utf8_lossy(&record.payload);
+            let own = text.replace("\"message_id\":\"m", &format!("\"message_id\":\"{place}m"));
+            record.payload = own.into_bytes();
+        }
+        let mut rules = self.case.rules.clone();
+        rules.lateness_ms = i64::MAX / 4;
+        let most = Truth::new(&records, &rules).event_counts();
+        for (key, events) in counts(model) {
+            let most = most.get(&key).map_or(0, |(events, _)| *events);
+            assert!(
+                events <= most,
+                "{key:?} happened {most} times, {events} are counted"
+            );
+        }
+    }
+}
+
+type CountKey = (String, String, i64, String, String);
+
+fn counts(model: &Model) -> BTreeMap<CountKey, u64> {
+    let mut counts = BTreeMap::new();
+    for row in model.rows("count_rows") {
+        let minute = number(row, "bucket") as i64 * 1000;
+        let key = (
+            text(row, "app"),
+            text(row, "event"),
+            minute,
+            text(row, "platform"),
+            text(row, "channel"),
+        );
+        *counts.entry(key).or_default() += number(row, "events") as u64;
+    }
+    counts
+}
+
+fn session_key(row: &Row) -> (String, u64, i64) {
+    (
+        text(row, "app"),
+        number(row, "user") as u64,
+        number(row, "started_at") as i64,
+    )
+}
+
+/// What `record_rows` say, of all origins together.
+fn accounts(model: &Model) -> BTreeMap<i32, Account> {
+    let mut accounts: BTreeMap<i32, Account> = BTreeMap::new();
+    for row in model.newest("record_rows") {
+        let account = accounts.entry(number(row, "partition") as i32).or_default();
+        let value = |name| number(row, name) as u64;
+        account.read += value("read");
+        account.accepted += value("accepted");
+        account.duplicate += value("duplicate");
+        account.late += value("late");
+        account.rejected += value("rejected");
+        account.dropped += value("dropped");
+        account.ahead += value("ahead");
+    }
+    accounts
+}

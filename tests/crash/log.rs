@@ -1,0 +1,95 @@
+//! The log of one partition: it grows, forgets its beginning, and is created again.
+
+use cambium_engine::Mark;
+use cambium_event::Record;
+use cambium_simulate::Record as Sent;
+
+pub struct Log {
+    /// What it holds, with its offset there.
+    held: Vec<(i64, Sent)>,
+    pub earliest: i64,
+    pub end: i64,
+    /// Where each log of this name began, in the offsets that its records have for the truth.
+    begun: Vec<i64>,
+    /// All that was ever sent, whatever was forgotten since.
+    pub sent: Vec<Sent>,
+    /// Whether a start may refuse.
+    pub is_cut: bool,
+}
+
+impl Log {
+    pub fn new() -> Log {
+        Log {
+            held: Vec::new(),
+            earliest: 0,
+            end: 0,
+            begun: vec![0],
+            sent: Vec::new(),
+            is_cut: false,
+        }
+    }
+
+    /// How often it was created again.
+    pub fn creation(&self) -> usize {
+        self.begun.len() - 1
+    }
+
+    /// The offset that a record has for the truth.
+    pub fn for_truth(&self, epoch: u16, offset: i64) -> i64 {
+        self.begun[usize::from(epoch).min(self.creation())] + offset
+    }
+
+    pub fn append(&mut self, record: &Sent) {
+        let begun = self.begun[self.creation()];
+        // A log that was created again has no holes: where one lay in the place of the last record that was counted, it
+        // could not be told from the log before it.
+        let offset = if self.creation() == 0 {
+            record.offset
+        } else {
+            self.end
+        };
+        self.end = offset + 1;
+        self.held.push((offset, record.clone()));
+        self.sent.push(Sent {
+            offset: begun + offset,
+            ..record.clone()
+        });
+    }
+
+    pub fn truncate(&mut self, earliest: i64) {
+        if earliest > self.earliest {
+            self.earliest = earliest;
+            self.held.retain(|(offset, _)| *offset >= earliest);
+            self.is_cut = true;
+        }
+    }
+
+    pub fn create_again(&mut self) {
+        let next = self.sent.last().map_or(0, |record| record.offset + 1);
+        // Where nothing was sent since, nobody can tell one from the other, nor has to.
+        if next > self.begun[self.creation()] {
+            self.begun.push(next);
+        }
+        self.held.clear();
+        (self.earliest, self.end, self.is_cut) = (0, 0, true);
+    }
+
+    pub fn records(&self, from: i64, most: usize) -> Vec<Record<'_>> {
+        let held = self.held.iter().filter(|(offset, _)| *offset >= from);
+        held.take(most).map(record).collect()
+    }
+
+    pub fn look(&self, offset: i64) -> Option<Mark> {
+        let found = self.held.iter().find(|(at, _)| *at == offset);
+        found.map(|found| Mark::of(&record(found)))
+    }
+}
+
+fn record((offset, sent): &(i64, Sent)) -> Record<'_> {
+    Record {
+        offset: *offset,
+        timestamp: sent.timestamp,
+        payload: Some(&sent.payload),
+        ..Record::default()
+    }
+}

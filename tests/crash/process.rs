@@ -1,0 +1,160 @@
+//! A process: a runtime with a clock of its own, one writer, and owners of partitions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use cambium::Processors;
+use cambium_clickhouse::Writer;
+use cambium_engine::{HashKey, Setup, Topic};
+use cambium_pipeline::{Log as Held, Owner, Rhythm, Start, start};
+use cambium_snapshots::Store;
+use tokio::runtime::{Builder, Runtime};
+
+use super::clickhouse::ClickHouse;
+use super::log::Log;
+
+/// What a schedule's processes are started with.
+#[derive(Clone)]
+pub struct Settings {
+    pub few: usize,
+    pub users_at_a_time: usize,
+    pub keep: usize,
+}
+
+pub struct Process {
+    pub owners: BTreeMap<i32, Owned>,
+    writer: Writer,
+    rhythm: Rhythm,
+    runtime: Runtime,
+}
+
+pub struct Owned {
+    pub owner: Owner<Processors>,
+    /// Which log of its name it reads.
+    creation: usize,
+    acknowledged: i64,
+}
+
+impl Process {
+    pub fn new(settings: &Settings, clickhouse: ClickHouse) -> Process {
+        let runtime = still_runtime();
+        let entered = runtime.enter();
+        let writer = Writer::start(clickhouse);
+        let rhythm = Rhythm {
+            flush: Duration::from_millis(50),
+            settle: Duration::from_millis(200),
+            few: settings.few,
+            snapshot: Duration::from_millis(500),
+            at_a_time: Duration::ZERO,
+            users_at_a_time: settings.users_at_a_time,
+            ..Rhythm::default()
+        };
+        drop(entered);
+        Process {
+            owners: BTreeMap::new(),
+            writer,
+            rhythm,
+            runtime,
+        }
+    }
+
+    /// What the process does by itself goes on for so long.
+    pub fn pass(&self, ms: u64) {
+        self.runtime
+            .block_on(async { tokio::time::sleep(Duration::from_millis(ms)).await });
+    }
+
+    pub fn take(&mut self, log: &Log, with: Taking<'_>) -> Result<()> {
+        let partition = with.topic.partition;
+        let held = Held {
+            earliest: log.earliest,
+            end: log.end,
+            first: log.earliest,
+            look: &|offset| Ok(log.look(offset)),
+        };
+        let with = Start {
+            topic: with.topic,
+            setup: with.setup.clone(),
+            key: HashKey::default(),
+            store: with.store.clone(),
+            keep: with.settings.keep,
+            held: with.clickhouse.clone(),
+            writer: self.writer.clone(),
+            rhythm: self.rhythm,
+            accept_gap: with.accept_gap,
+        };
+        let owner = self.runtime.block_on(start::<Processors, _>(with, held))?;
+        let owned = Owned {
+            acknowledged: owner.acknowledged(),
+            creation: log.creation(),
+            owner,
+        };
+        self.owners.insert(partition, owned);
+        Ok(())
+    }
+
+    pub fn read(&mut self, partition: i32, log: &Log, most: usize) -> Result<()> {
+        let Some(owned) = self.owners.get_mut(&partition) else {
+            return Ok(());
+        };
+        let position = owned.owner.partition().position();
+        anyhow::ensure!(owned.creation == log.creation(), "the topic is another");
+        anyhow::ensure!(position >= log.earliest, "the log no longer holds it");
+        let entered = self.runtime.enter();
+        owned.owner.apply_all(&log.records(position, most))?;
+        drop(entered);
+        Ok(())
+    }
+
+    pub fn tick(&mut self, partition: i32, end: i64) -> Result<()> {
+        let entered = self.runtime.enter();
+        if let Some(owned) = self.owners.get_mut(&partition) {
+            owned.owner.tick(end)?;
+            let acknowledged = owned.owner.acknowledged();
+            assert!(
+                acknowledged >= owned.acknowledged && acknowledged <= owned.owner.partition().position(),
+                "what is acknowledged is a prefix that grows"
+            );
+            owned.acknowledged = acknowledged;
+        }
+        drop(entered);
+        Ok(())
+    }
+
+    /// Gives a partition up in order; says up to where it is counted, where that could be done in time.
+    pub fn give_up(&mut self, partition: i32) -> Result<Option<Owner<Processors>>> {
+        let Some(mut owned) = self.owners.remove(&partition) else {
+            return Ok(None);
+        };
+        for _ in 0..1000 {
+            let entered = self.runtime.enter();
+            let has_ended = owned.owner.go_on_ending()?;
+            drop(entered);
+            if has_ended {
+                return Ok(Some(owned.owner));
+            }
+            self.pass(5);
+        }
+        anyhow::bail!("the partition is not given up in time")
+    }
+}
+
+/// How a partition is taken.
+pub struct Taking<'w> {
+    pub topic: Topic,
+    pub setup: &'w Setup,
+    pub settings: &'w Settings,
+    pub store: &'w Store,
+    pub clickhouse: &'w ClickHouse,
+    pub accept_gap: bool,
+}
+
+/// A runtime on this thread, whose time passes when all that could be done is done.
+pub fn still_runtime() -> Runtime {
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime.expect("a runtime can be made")
+}

@@ -1,0 +1,128 @@
+//! What happens to a world, step by step, made from a seed.
+
+use fastrand::Rng;
+
+/// One thing that happens. Which process or owner it happens to is a number that wraps around those there are, so that
+/// a step means something whatever was left out before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The log takes the next records.
+    Append {
+        records: usize,
+    },
+    /// An owner takes the next records.
+    Read {
+        owner: usize,
+        records: usize,
+    },
+    Tick {
+        owner: usize,
+    },
+    /// A process works on, or has slept, for so long.
+    Pass {
+        process: usize,
+        ms: u64,
+    },
+    /// A process takes a partition, whoever else believes to own it.
+    Take {
+        process: usize,
+        partition: usize,
+    },
+    /// An owner gives its partition up in order.
+    GiveUp {
+        owner: usize,
+    },
+    Crash {
+        process: usize,
+    },
+    /// From now on so many of 100 inserts end otherwise than they should.
+    TroubleInserts {
+        troubled: u8,
+        seed: u64,
+    },
+    /// ClickHouse is away, or back.
+    Outage {
+        is_away: bool,
+    },
+    /// Inserts arrive that were given up long ago.
+    Arrive {
+        inserts: usize,
+    },
+    /// From now on so many of 100 snapshots end otherwise than they should.
+    TroubleSnapshots {
+        troubled: u8,
+        seed: u64,
+    },
+    /// Lists of snapshots leave out the newest, or no longer.
+    StaleLists {
+        is_stale: bool,
+    },
+    /// All snapshots of a partition are gone; its journal is not.
+    LoseSnapshots {
+        partition: usize,
+    },
+    /// The log forgets what lies before the newest snapshot.
+    Truncate {
+        partition: usize,
+    },
+    /// All comes to rest, and the topic is created again. So many processes sleep through it.
+    Recreate {
+        asleep: usize,
+    },
+    /// All processes end, and start with the next setup.
+    Configure,
+}
+
+/// Between a flush and the next, a little, much, and far more than anything waits.
+const PAUSES_MS: [u64; 7] = [1, 4, 15, 60, 250, 1100, 90_000];
+
+pub fn schedule(random: &mut Rng) -> Vec<Step> {
+    let steps = random.usize(40..120);
+    let first = [0, 1].map(|process| Step::Take {
+        process,
+        partition: process,
+    });
+    let more = (0..steps).map(|_| step(random));
+    first.into_iter().chain(more).collect()
+}
+
+fn step(random: &mut Rng) -> Step {
+    let (owner, process, partition) = (random.usize(..8), random.usize(..3), random.usize(..3));
+    let troubled = [0, 0, 20, 60][random.usize(..4)];
+    let seed = random.u64(..);
+    match random.u8(..100) {
+        0..12 => Step::Append {
+            records: random.usize(1..12),
+        },
+        12..35 => Step::Read {
+            owner,
+            records: random.usize(1..10),
+        },
+        35..58 => Step::Tick { owner },
+        58..76 => Step::Pass {
+            process,
+            ms: PAUSES_MS[random.usize(..PAUSES_MS.len())],
+        },
+        76..83 => Step::Take { process, partition },
+        83..85 => Step::GiveUp { owner },
+        85..89 => Step::Crash { process },
+        89..91 => Step::TroubleInserts { troubled, seed },
+        91 => Step::Outage {
+            is_away: random.u8(..3) == 0,
+        },
+        92..94 => Step::Arrive {
+            inserts: random.usize(1..6),
+        },
+        94 | 95 => Step::TroubleSnapshots { troubled, seed },
+        96 => Step::StaleLists {
+            is_stale: random.u8(..3) == 0,
+        },
+        97 if random.bool() => Step::LoseSnapshots { partition },
+        97 => Step::Truncate { partition },
+        98 if random.bool() => Step::Recreate {
+            asleep: random.usize(..2),
+        },
+        98 => Step::Tick { owner },
+        _ => Step::Configure,
+    }
+}

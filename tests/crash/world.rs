@@ -1,0 +1,417 @@
+//! A world of processes, a log, a ClickHouse and a place for snapshots, to which a schedule happens.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cambium::config::Config;
+use cambium_engine::{Setup, Topic};
+use cambium_pipeline::StartError;
+use cambium_simulate::{Dropped, Rules};
+use cambium_snapshots::Store;
+use fastrand::Rng;
+
+use super::clickhouse::ClickHouse;
+use super::log::Log;
+use super::process::{Process, Settings, Taking, still_runtime};
+use super::schedule::Step;
+use super::store::Objects;
+use crate::replay::case::Case;
+
+/// Setups that follow each other: definitions are added, then an event is dropped.
+const MORE: [&str; 2] = [
+    "[[unique]]\nname = \"more\"\nevent = [\"a\"]\n\
+     [[funnel]]\nname = \"more\"\nsteps = [\"a\", \"b\"]\nwithin = \"1 h\"\norder = \"strict\"\n",
+    "[[drop]]\nwhere = 'event == \"c\"'\n",
+];
+const DROPPED: &str = "c";
+const PROCESSES: usize = 3;
+
+pub struct World {
+    pub case: Case,
+    setups: Vec<Setup>,
+    setup: usize,
+    settings: Settings,
+    sent: usize,
+    pub logs: Vec<Log>,
+    pub clickhouse: ClickHouse,
+    objects: Objects,
+    pub store: Store,
+    processes: Vec<Option<Process>>,
+    /// From which offset of a partition (as the truth has it) which setup was in force.
+    pub in_force: BTreeMap<(i32, i64), usize>,
+    /// Whether something was lost, as a start has said: the numbers are no longer those of all records.
+    pub is_lossy: bool,
+    pub seen: Seen,
+    random: Rng,
+}
+
+/// What came about.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    pub starts: usize,
+    pub crashes: usize,
+    pub given_up: usize,
+    pub refused: usize,
+    pub later_setups: usize,
+    pub later_logs: usize,
+    pub lossy: usize,
+}
+
+impl Seen {
+    pub fn add(&mut self, other: &Seen) {
+        self.starts += other.starts;
+        self.crashes += other.crashes;
+        self.given_up += other.given_up;
+        self.refused += other.refused;
+        self.later_setups += other.later_setups;
+        self.later_logs += other.later_logs;
+        self.lossy += other.lossy;
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut random = Rng::with_seed(seed);
+        let case = Case::new(&mut random);
+        let mut text = case.configuration.clone();
+        let mut setups = vec![setup(&text)];
+        for more in MORE {
+            text += more;
+            setups.push(setup(&text));
+        }
+        let objects = Objects::new();
+        World {
+            setups,
+            setup: 0,
+            settings: Settings {
+                few: random.usize(..4),
+                users_at_a_time: random.usize(1..4),
+                keep: random.usize(1..3),
+            },
+            sent: 0,
+            logs: (0..case.partitions).map(|_| Log::new()).collect(),
+            clickhouse: ClickHouse::new(case.partitions),
+            store: Store::new(Arc::new(objects.clone())),
+            objects,
+            processes: (0..PROCESSES).map(|_| None).collect(),
+            in_force: BTreeMap::new(),
+            is_lossy: false,
+            seen: Seen::default(),
+            case,
+            random,
+        }
+    }
+
+    /// Everything that was written to ClickHouse and to the store, in its order.
+    pub fn digest(&self) -> u64 {
+        let mut digest = DefaultHasher::new();
+        (self.clickhouse.lock().digest(), self.objects.mood().digest()).hash(&mut digest);
+        digest.finish()
+    }
+
+    pub fn happen(&mut self, step: Step) {
+        match step {
+            Step::Append { records } => self.append(records),
+            Step::Read { owner, records } => self.with_owner(owner, |process, partition, log| {
+                process.read(partition, log, records)
+            }),
+            Step::Tick { owner } => {
+                self.with_owner(owner, |process, partition, log| process.tick(partition, log.end));
+            }
+            Step::Pass { process, ms } => {
+                if let Some(process) = &self.processes[process % PROCESSES] {
+                    process.pass(ms);
+                }
+            }
+            Step::Take { process, partition } => {
+                self.take(process % PROCESSES, partition % self.logs.len());
+            }
+            Step::GiveUp { owner } => self.give_up(owner),
+            Step::Crash { process } => self.crash(process % PROCESSES),
+            Step::TroubleInserts { troubled, seed } => self.clickhouse.lock().trouble(troubled, seed),
+            Step::Outage { is_away } => self.clickhouse.lock().is_away = is_away,
+            Step::Arrive { inserts } => self.clickhouse.lock().arrive(inserts),
+            Step::TroubleSnapshots { troubled, seed } => self.objects.mood().trouble(troubled, seed),
+            Step::StaleLists { is_stale } => self.objects.mood().is_stale = is_stale,
+            Step::LoseSnapshots { partition } => self.lose_snapshots(partition % self.logs.len()),
+            Step::Truncate { partition } => self.truncate(partition % self.logs.len()),
+            Step::Recreate { asleep } => self.create_again(asleep),
+            Step::Configure => self.configure(),
+        }
+    }
+
+    fn append(&mut self, records: usize) {
+        for record in self.case.records.iter().skip(self.sent).take(records) {
+            self.logs[record.partition as usize].append(record);
+            self.sent += 1;
+        }
+    }
+
+    /// Those who believe to own a partition: process and partition.
+    fn owners(&self) -> Vec<(usize, i32)> {
+        let processes = self.processes.iter().enumerate();
+        let owners = processes.filter_map(|(place, process)| Some((place, process.as_ref()?)));
+        owners
+            .flat_map(|(place, process)| process.owners.keys().map(move |partition| (place, *partition)))
+            .collect()
+    }
+
+    fn with_owner(&mut self, owner: usize, work: impl FnOnce(&mut Process, i32, &Log) -> anyhow::Result<()>) {
+        let owners = self.owners();
+        if owners.is_empty() {
+            return;
+        }
+        let (place, partition) = owners[owner % owners.len()];
+        let Some(process) = &mut self.processes[place] else {
+            return;
+        };
+        // What a process cannot do ends it.
+        if work(process, partition, &self.logs[partition as usize]).is_err() {
+            self.crash(place);
+        }
+    }
+
+    fn crash(&mut self, place: usize) {
+        self.seen.crashes += usize::from(self.processes[place].take().is_some());
+    }
+
+    pub fn topic(&self, partition: usize) -> Topic {
+        Topic {
+            name: "t".to_owned(),
+            partition: partition as i32,
+        }
+    }
+
+    /// False where the start failed for now.
+    fn take(&mut self, place: usize, partition: usize) -> bool {
+        if let Some(process) = &self.processes[place]
+            && process.owners.contains_key(&(partition as i32))
+        {
+            return true;
+        }
+        let taken = self.try_to_take(place, partition, false);
+        self.note_setups(partition);
+        match taken {
+            Ok(()) => true,
+            Err(error) => match error.downcast::<StartError>() {
+                Ok(refused) => self.accept(place, partition, &refused),
+                Err(_) => false,
+            },
+        }
+    }
+
+    fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
+        let topic = self.topic(partition);
+        let process = self.processes[place]
+            .get_or_insert_with(|| Process::new(&self.settings, self.clickhouse.clone()));
+        self.seen.starts += 1;
+        process.take(
+            &self.logs[partition],
+            Taking {
+                topic,
+                setup: &self.setups[self.setup],
+                settings: &self.settings,
+                store: &self.store,
+                clickhouse: &self.clickhouse,
+                accept_gap,
+            },
+        )
+    }
+
+    /// A person lets a start go on that was refused.
+    fn accept(&mut self, place: usize, partition: usize, refused: &StartError) -> bool {
+        assert!(self.logs[partition].is_cut, "nothing is lost, and yet: {refused}");
+        // A list that is not whole refuses as if the rest were lost; a person looks again.
+        if self.objects.mood().is_stale {
+            return false;
+        }
+        self.seen.refused += 1;
+        let taken = self.try_to_take(place, partition, true).is_ok();
+        self.note_setups(partition);
+        if let Some(process) = &self.processes[place]
+            && let Some(owned) = process.owners.get(&(partition as i32))
+        {
+            let is_another = matches!(
+                refused,
+                StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
+            );
+            let log = &self.logs[partition];
+            let read = owned.owner.partition().account().read;
+            let of_earlier = log
+                .sent
+                .iter()
+                .filter(|record| record.offset < log.for_truth(u16::MAX, 0));
+            self.is_lossy |= !is_another || read != of_earlier.count() as u64;
+        }
+        taken
+    }
+
+    /// Remembers from where on which setup is in force.
+    fn note_setups(&mut self, partition: usize) {
+        let snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
+        let journal = still_runtime().block_on(snapshots.journal());
+        let log = &self.logs[partition];
+        let entries = journal.expect("a journal is never spoilt").into_iter();
+        // Of two at one offset the last one holds.
+        let in_force: BTreeMap<i64, usize> = entries
+            .map(|entry| {
+                let setup = self.setups.iter().position(|one| Some(one) == entry.setup());
+                let setup = setup.expect("a setup of this world");
+                (log.for_truth(entry.epoch, entry.offset), setup)
+            })
+            .collect();
+        for (from, setup) in in_force {
+            let before = self.in_force.insert((partition as i32, from), setup);
+            assert!(before.is_none_or(|before| before <= setup), "a setup came back");
+        }
+    }
+
+    fn give_up(&mut self, owner: usize) {
+        let owners = self.owners();
+        if owners.is_empty() {
+            return;
+        }
+        let (place, partition) = owners[owner % owners.len()];
+        let Some(process) = &mut self.processes[place] else {
+            return;
+        };
+        match process.give_up(partition) {
+            Ok(Some(ended)) => {
+                self.seen.given_up += 1;
+                let (epoch, position) = (ended.partition().epoch(), ended.partition().position());
+                let offset = self.logs[partition as usize].for_truth(epoch, position);
+                self.check_holds(partition, offset);
+            }
+            Ok(None) => {}
+            Err(_) => self.crash(place),
+        }
+    }
+
+    /// The newest snapshot that can be read: its epoch and offset.
+    pub fn newest_snapshot(&self, partition: usize) -> Option<(u16, i64)> {
+        let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
+        let (loaded, _) = still_runtime().block_on(snapshots.load()).ok()?;
+        loaded.map(|loaded| (loaded.epoch, loaded.position))
+    }
+
+    fn lose_snapshots(&mut self, partition: usize) {
+        // Where the log has been cut they are all there is.
+        if !self.logs[partition].is_cut || self.random.u8(..4) == 0 {
+            let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
+            let cleared = still_runtime().block_on(snapshots.clear());
+            cleared.expect("they can be deleted");
+        }
+    }
+
+    fn truncate(&mut self, partition: usize) {
+        let log = &self.logs[partition];
+        if let Some((epoch, offset)) = self.newest_snapshot(partition)
+            && usize::from(epoch) == log.creation()
+        {
+            self.logs[partition].truncate(offset);
+        }
+    }
+
+    fn configure(&mut self) {
+        if self.setup + 1 == self.setups.len() {
+            return;
+        }
+        (0..PROCESSES).for_each(|place| self.crash(place));
+        // What was written under the old setup has arrived before the next one is decided on.
+        self.clickhouse.lock().arrive(usize::MAX);
+        self.setup += 1;
+        self.seen.later_setups += 1;
+    }
+
+    fn create_again(&mut self, asleep: usize) {
+        let asleep: Vec<Option<Process>> = self
+            .processes
+            .iter_mut()
+            .take(asleep)
+            .map(std::mem::take)
+            .collect();
+        self.rest();
+        for log in &mut self.logs {
+            log.create_again();
+        }
+        self.seen.later_logs += 1;
+        for (place, process) in asleep.into_iter().enumerate() {
+            self.processes[place] = process;
+        }
+    }
+
+    /// All is well again: what is under way ends, and each partition is counted to its end and given up.
+    pub fn rest(&mut self) {
+        {
+            let mut server = self.clickhouse.lock();
+            (server.is_away, _) = (false, server.trouble(0, 0));
+        }
+        let mut mood = self.objects.mood();
+        mood.trouble(0, 0);
+        mood.is_stale = false;
+        drop(mood);
+        let late_ones_first = self.random.bool();
+        if late_ones_first {
+            self.clickhouse.lock().arrive(usize::MAX);
+        }
+        for place in 0..PROCESSES {
+            if self.random.bool() {
+                self.crash(place);
+            }
+        }
+        while !self.owners().is_empty() {
+            self.give_up(0);
+        }
+        for partition in 0..self.logs.len() {
+            self.count_to_the_end(partition);
+        }
+        (0..PROCESSES).for_each(|place| self.processes[place] = None);
+        self.clickhouse.lock().arrive(usize::MAX);
+    }
+
+    fn count_to_the_end(&mut self, partition: usize) {
+        assert!(self.take(0, partition), "the last start failed");
+        let log = &self.logs[partition];
+        let Some(process) = &mut self.processes[0] else {
+            return;
+        };
+        let number = partition as i32;
+        process
+            .read(number, log, usize::MAX)
+            .expect("the rest can be read");
+        let ended = process.give_up(number).expect("the last owner ends");
+        let ended = ended.expect("the last owner is there");
+        let account = crate::replay::check::account(ended.partition());
+        self.check_account(number, account);
+    }
+
+    /// From which offset of a partition on a setup, or a later one, is in force.
+    pub fn since(&self, partition: i32, setup: usize) -> Option<i64> {
+        let of_partition = self.in_force.range((partition, i64::MIN)..=(partition, i64::MAX));
+        let mut since = of_partition.filter(|(_, one)| **one >= setup);
+        since.next().map(|((_, from), _)| *from)
+    }
+
+    /// How records are judged; what is dropped from where on is what the journals say.
+    pub fn rules(&self) -> Rules {
+        let partitions = 0..self.case.partitions;
+        let drops = partitions.filter_map(|partition| {
+            Some(Dropped {
+                partition,
+                from: self.since(partition, MORE.len())?,
+                event: DROPPED.to_owned(),
+            })
+        });
+        Rules {
+            drops: drops.collect(),
+            ..self.case.rules.clone()
+        }
+    }
+}
+
+fn setup(text: &str) -> Setup {
+    let config = Config::parse(text, PathBuf::new());
+    config.unwrap_or_else(|error| panic!("{error:#}\n{text}")).setup
+}

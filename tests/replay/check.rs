@@ -1,0 +1,322 @@
+//! The comparison of what ClickHouse would show with the naive truth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cambium::Processors;
+use cambium_engine::Partition;
+use cambium_simulate::funnel::{Funnel, Reached};
+use cambium_simulate::sessions::sessions;
+use cambium_simulate::{Account, Truth};
+
+use super::case::{Case, MINUTE};
+use super::model::{Model, Value, number, text};
+
+/// The metrics of every case; others come and go.
+const METRICS: [&str; 2] = ["active", "rich"];
+
+/// How a partition's records ended, as the truth has it. The outcomes add up, or it panics.
+pub fn account(partition: &Partition<Processors>) -> Account {
+    let account = partition.account();
+    assert_eq!(
+        account.read,
+        account.accepted + account.duplicate + account.late + account.rejected + account.dropped
+    );
+    Account {
+        read: account.read,
+        accepted: account.accepted,
+        duplicate: account.duplicate,
+        late: account.late,
+        rejected: account.rejected,
+        dropped: account.dropped,
+        ahead: account.ahead,
+    }
+}
+
+pub fn check(case: &Case, model: &Model, accounts: &BTreeMap<i32, Account>) {
+    let truth = Truth::new(&case.records, &case.rules);
+    for (partition, account) in accounts {
+        assert_eq!(
+            *account,
+            truth.accounts.get(partition).copied().unwrap_or_default(),
+            "partition {partition}"
+        );
+    }
+    check_counts(&truth, model);
+    check_uniques(&truth, model);
+    check_rolling(&truth, model);
+    check_sessions(case, &truth, model);
+    check_funnels(case, &truth, model);
+}
+
+fn check_counts(truth: &Truth, model: &Model) {
+    let key = |row| {
+        let minute = number(row, "bucket") as i64 * 1000;
+        (
+            text(row, "app"),
+            text(row, "event"),
+            minute,
+            text(row, "platform"),
+            text(row, "channel"),
+        )
+    };
+    let mut found: BTreeMap<_, (u64, BTreeSet<u64>)> = BTreeMap::new();
+    for row in model.rows("count_rows") {
+        found.entry(key(row)).or_default().0 += number(row, "events") as u64;
+    }
+    for row in model.rows("count_arrivals") {
+        found
+            .entry(key(row))
+            .or_default()
+            .1
+            .insert(number(row, "users") as u64);
+    }
+    assert_eq!(found, truth.event_counts());
+}
+
+fn check_uniques(truth: &Truth, model: &Model) {
+    /// Metric, app, grain, bucket (of a day: the day), slice.
+    type Key = (String, String, String, i64, String);
+    let names = names(model);
+    let mut found: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
+    for row in model.rows("unique_arrivals") {
+        let grain = text(row, "grain");
+        let bucket = match grain.as_str() {
+            "day" => number(row, "day") as i64,
+            _ => number(row, "bucket") as i64 * 1000,
+        };
+        let Value::Map(properties) = &row["properties"] else {
+            panic!("properties is no map")
+        };
+        let properties = properties.iter().map(|(name, value)| format!("{name}={value}"));
+        let slice = [text(row, "platform"), text(row, "channel")]
+            .into_iter()
+            .chain(properties);
+        let slice: Vec<String> = slice.collect();
+        let metric = names[&number(row, "definition")].clone();
+        if !METRICS.contains(&metric.as_str()) {
+            continue;
+        }
+        let key = (metric, text(row, "app"), grain, bucket, slice.join(","));
+        found.entry(key).or_default().insert(number(row, "users") as u64);
+    }
+    let mut expected: BTreeMap<Key, BTreeSet<u64>> = BTreeMap::new();
+    for event in &truth.events {
+        let [platform, _, channel, _, _] = &event.dimensions;
+        let buckets = [
+            ("minute", event.time.div_euclid(MINUTE) * MINUTE),
+            ("hour", truth.hour(event.time)),
+            ("day", i64::from(truth.day(event.time))),
+        ];
+        // As the configuration of every case defines them.
+        let plan = match &event.properties["plan"] {
+            serde_json::Value::String(plan) => format!(",,plan={plan}"),
+            serde_json::Value::Bool(flag) => format!(",,plan={flag}"),
+            serde_json::Value::Number(number) => format!(",,plan={}", number.as_f64().unwrap()),
+            _ => ",".to_owned(),
+        };
+        let is_rich = event.properties["price"]
+            .as_f64()
+            .is_some_and(|price| price >= 2.5)
+            && event.event != "c";
+        let [active, rich] = METRICS;
+        let metrics = [
+            (active, true, format!("{platform},{channel}")),
+            (rich, is_rich, plan),
+        ];
+        for (metric, _, slice) in metrics.into_iter().filter(|(_, fits, _)| *fits) {
+            for (grain, bucket) in buckets {
+                let key = (
+                    metric.to_owned(),
+                    event.app.clone(),
+                    grain.to_owned(),
+                    bucket,
+                    slice.clone(),
+                );
+                expected.entry(key).or_default().insert(event.user);
+            }
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+/// The names of definitions, by their ids.
+fn names(model: &Model) -> BTreeMap<i128, String> {
+    let rows = model.rows("definition_rows").into_iter();
+    rows.map(|row| (number(row, "id"), text(row, "name"))).collect()
+}
+
+/// As of the end of each partition's log; each user is on one partition.
+fn check_rolling(truth: &Truth, model: &Model) {
+    let Some(latest) = truth.watermarks.values().max() else {
+        return;
+    };
+    let names = names(model);
+    for (slices, slice_ms, lengths) in [
+        ("minute", MINUTE, [5, 30, 60]),
+        ("quarter", 15 * MINUTE, [1, 40, 96]),
+    ] {
+        let running = latest.div_euclid(slice_ms);
+        let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
+        for row in model.rows("rolling_rows") {
+            let is_asked = text(row, "app") == "s" && names[&number(row, "definition")] == "active";
+            if !is_asked || text(row, "slices") != slices || !text(row, "dimension").is_empty() {
+                continue;
+            }
+            let Value::List(users) = &row["users"] else {
+                panic!("users is no list")
+            };
+            let one = newest.entry(number(row, "origin")).or_default();
+            if one.0 <= number(row, "slice") as i64 {
+                *one = (number(row, "slice") as i64, users.clone());
+            }
+        }
+        for length in lengths {
+            let users: i128 = newest
+                .values()
+                .map(|(slice, users)| {
+                    users
+                        .iter()
+                        .take((length - (running - slice)).max(0) as usize)
+                        .sum::<i128>()
+                })
+                .sum();
+            assert_eq!(
+                users as usize,
+                truth.rolling_users("s", *latest, slice_ms, length),
+                "{length} of {slices}"
+            );
+        }
+    }
+}
+
+fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
+    type Key = (String, u64, i64, i64, u64, Vec<String>);
+    let mut expected: Vec<Key> = Vec::new();
+    for ((app, user), events) in truth.by_user() {
+        for session in sessions(&events, &case.sessions, &|time| truth.day(time)) {
+            let dimensions = (0..5).map(|place| {
+                let values = session
+                    .events
+                    .iter()
+                    .map(|event| events[*event].dimensions[place].clone());
+                values
+                    .into_iter()
+                    .find(|value| !value.is_empty())
+                    .unwrap_or_default()
+            });
+            let count = session.events.len() as u64;
+            expected.push((
+                app.clone(),
+                user,
+                session.start,
+                session.end,
+                count,
+                dimensions.collect(),
+            ));
+        }
+    }
+    let mut found: Vec<Key> = Vec::new();
+    for row in model.rows("session_rows") {
+        let dimensions =
+            ["platform", "app_version", "channel", "campaign", "country"].map(|name| text(row, name));
+        found.push((
+            text(row, "app"),
+            number(row, "user") as u64,
+            number(row, "started_at") as i64,
+            number(row, "ended_at") as i64,
+            number(row, "events") as u64,
+            dimensions.to_vec(),
+        ));
+    }
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
+    let names = names(model);
+    let users = truth.by_user();
+    for (place, funnel) in case.funnels.iter().enumerate() {
+        let name = format!("f{place}");
+        let mut expected = Reached::new();
+        for ((_, user), events) in &users {
+            let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
+            funnel.add(*user, events, &sessions, &|time| truth.day(time), &mut expected);
+        }
+        let mut found = Reached::new();
+        for row in model
+            .rows("funnel_arrivals")
+            .into_iter()
+            .filter(|row| names[&number(row, "definition")] == name)
+        {
+            let key = (
+                number(row, "day") as i32,
+                Some(text(row, "platform")),
+                number(row, "step") as usize,
+            );
+            found.entry(key).or_default().insert(number(row, "users") as u64);
+        }
+        for row in model
+            .rows("funnel_rows")
+            .into_iter()
+            .filter(|row| names[&number(row, "definition")] == name)
+        {
+            let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
+            for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
+                let key = (number(row, "day") as i32, slice.clone(), step + 1);
+                found.entry(key).or_default().insert(number(row, "user") as u64);
+            }
+        }
+        assert_eq!(found, expected, "{funnel:?}");
+        check_times(case, truth, model, (&name, funnel), &names);
+    }
+}
+
+/// The histograms of conversion times hold what each user and entry day took, to 2 %.
+fn check_times(
+    case: &Case,
+    truth: &Truth,
+    model: &Model,
+    (name, funnel): (&str, &Funnel),
+    names: &BTreeMap<i128, String>,
+) {
+    let mut expected: BTreeMap<(String, i32, usize), Vec<i64>> = BTreeMap::new();
+    for ((app, _), events) in &truth.by_user() {
+        let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
+        for (day, step, time) in funnel.times(events, &sessions, &|time| truth.day(time)) {
+            expected.entry((app.clone(), day, step)).or_default().push(time);
+        }
+    }
+    let mut found: BTreeMap<(String, i32, usize), Vec<i128>> = BTreeMap::new();
+    for row in model.rows("funnel_time_rows") {
+        if names[&number(row, "definition")] != name {
+            continue;
+        }
+        let (Value::List(bins), Value::List(users)) = (&row["bins"], &row["users"]) else {
+            panic!("bins and users are lists")
+        };
+        let key = (
+            text(row, "app"),
+            number(row, "day") as i32,
+            number(row, "step") as usize,
+        );
+        let all = found.entry(key).or_default();
+        for (bin, users) in bins.iter().zip(users) {
+            all.extend((0..*users).map(|_| *bin));
+        }
+    }
+    found.retain(|_, bins| !bins.is_empty());
+    assert!(found.keys().eq(expected.keys()), "{funnel:?}");
+    for (key, times) in &mut expected {
+        let bins = found.get_mut(key).unwrap();
+        times.sort_unstable();
+        bins.sort_unstable();
+        let fits = |(time, bin): (&i64, &i128)| {
+            let end = 1.02f64.powi(*bin as i32);
+            let time = (*time as f64).max(1.0);
+            time <= end * 1.001 && time >= end / 1.021
+        };
+        let all_fit = times.len() == bins.len() && times.iter().zip(bins.iter()).all(fits);
+        assert!(all_fit, "{key:?}: {times:?} {bins:?} {funnel:?}");
+    }
+}

@@ -173,7 +173,10 @@ impl Packed {
             return;
         }
         if new.beside != Beside::default() || !self.rest.beside.is_empty() {
-            let events = Events::of(&self.bytes).count();
+            let events = match self.rest.beside.len() {
+                0 => Events::of(&self.bytes).count(),
+                known => known,
+            };
             self.rest.put_beside((events, events), new.beside);
         }
         let slice = self.rest.intern(new.slice) | if new.breaks { BREAKS } else { 0 };

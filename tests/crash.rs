@@ -147,6 +147,33 @@ fn told(failure: Failure) -> String {
     text
 }
 
+/// It had gone on over the new log, and ended before its first snapshot there: the next start has to accept once more,
+/// and what was journaled in between holds where it held.
+#[test]
+fn a_setup_stays_where_it_entered_a_log_that_was_created_again() {
+    let steps = [
+        Step::Append { records: 7 },
+        Step::Recreate { asleep: 0 },
+        Step::Configure,
+        Step::Take {
+            process: 2,
+            partition: 0,
+        },
+        Step::Append { records: 7 },
+        Step::Read {
+            owner: 0,
+            records: 5,
+            again: 0,
+        },
+        Step::Pass { process: 2, ms: 60 },
+        Step::Tick { owner: 0 },
+        Step::Pass { process: 2, ms: 60 },
+        Step::Configure,
+    ];
+    let outcome = run(199, &steps);
+    outcome.unwrap_or_else(|message| panic!("{message}"));
+}
+
 /// Within so many schedules, those that run anyway, each deliberate bug is found.
 const FOUND_WITHIN: u64 = 500;
 

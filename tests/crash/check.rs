@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cambium_engine::of_version;
+use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Record, Truth};
 
-use super::world::World;
-use crate::replay::case::Case;
-use crate::replay::check::check as check_views;
+use super::world::{LATER, World};
+use crate::replay::case::{Case, MINUTE};
+use crate::replay::check::{check as check_views, check_funnel};
 use crate::replay::model::{Model, Row, number, text};
 
 impl World {
@@ -121,10 +122,48 @@ impl World {
         };
         let accounts = accounts(model);
         check_views(&case, model, &accounts);
+        self.check_later_definitions(&case, model);
         for partition in 0..self.case.partitions {
             let (held, expected) = self.rejected(model, partition, i64::MAX);
             assert_eq!(held, expected, "rejected records");
         }
+    }
+
+    /// The definitions that were added count what came behind the offset at which they were.
+    fn check_later_definitions(&self, case: &Case, model: &Model) {
+        let mut truth = self.truth(&case.records);
+        truth.events.retain(|event| {
+            let since = self.since(event.partition, 1);
+            since.is_some_and(|since| event.offset >= since)
+        });
+        let step = |event: &str| Step {
+            events: vec![event.to_owned()],
+            optional: false,
+            first_time: false,
+        };
+        let funnel = Funnel {
+            steps: vec![step("a"), step("b")],
+            within_ms: Some(60 * MINUTE),
+            order: Order::Strict,
+            ignore: Vec::new(),
+            exclude: Vec::new(),
+            by_platform: false,
+            by_step: ByStep::First,
+        };
+        check_funnel(case, &truth, model, (LATER, &funnel));
+        let later: BTreeSet<i128> = model
+            .newest("definition_rows")
+            .filter(|row| text(row, "name") == LATER)
+            .map(|row| number(row, "id"))
+            .collect();
+        let arrivals = model.rows("unique_arrivals").into_iter();
+        let found: BTreeSet<_> = arrivals
+            .filter(|row| later.contains(&number(row, "definition")))
+            .map(|row| (number(row, "day") as i32, number(row, "users") as u64))
+            .collect();
+        let events = truth.events.iter().filter(|event| event.event == "a");
+        let expected = events.map(|event| (truth.day(event.time), event.user));
+        assert_eq!(found, expected.collect(), "users of a metric that was added");
     }
 
     /// Where something was lost, no number is larger than that of all records that were ever sent.

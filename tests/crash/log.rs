@@ -74,9 +74,12 @@ impl Log {
         (self.earliest, self.end, self.is_cut) = (0, 0, true);
     }
 
-    pub fn records(&self, from: i64, most: usize) -> Vec<Record<'_>> {
-        let held = self.held.iter().filter(|(offset, _)| *offset >= from);
-        held.take(most).map(record).collect()
+    /// So many records before an offset, and so many at most from there on.
+    pub fn records(&self, from: i64, (before, most): (usize, usize)) -> Vec<Record<'_>> {
+        let next = self.held.partition_point(|(offset, _)| *offset < from);
+        let before = before.min(next);
+        let held = self.held.iter().skip(next - before);
+        held.take(most.saturating_add(before)).map(record).collect()
     }
 
     pub fn look(&self, offset: i64) -> Option<Mark> {

@@ -94,7 +94,7 @@ impl Process {
         Ok(())
     }
 
-    pub fn read(&mut self, partition: i32, log: &Log, most: usize) -> Result<()> {
+    pub fn read(&mut self, partition: i32, log: &Log, most: (usize, usize)) -> Result<()> {
         let Some(owned) = self.owners.get_mut(&partition) else {
             return Ok(());
         };

@@ -14,6 +14,8 @@ pub enum Step {
     Read {
         owner: usize,
         records: usize,
+        /// So many are handed over that it took before.
+        again: usize,
     },
     Tick {
         owner: usize,
@@ -97,32 +99,33 @@ fn step(random: &mut Rng) -> Step {
         12..35 => Step::Read {
             owner,
             records: random.usize(1..10),
+            again: random.usize(..12).saturating_sub(9),
         },
         35..58 => Step::Tick { owner },
         58..76 => Step::Pass {
             process,
             ms: PAUSES_MS[random.usize(..PAUSES_MS.len())],
         },
-        76..83 => Step::Take { process, partition },
-        83..85 => Step::GiveUp { owner },
-        85..89 => Step::Crash { process },
-        89..91 => Step::TroubleInserts { troubled, seed },
-        91 => Step::Outage {
+        76..82 => Step::Take { process, partition },
+        82..84 => Step::GiveUp { owner },
+        84..88 => Step::Crash { process },
+        88..90 => Step::TroubleInserts { troubled, seed },
+        90 => Step::Outage {
             is_away: random.u8(..3) == 0,
         },
-        92..94 => Step::Arrive {
+        91..93 => Step::Arrive {
             inserts: random.usize(1..6),
         },
-        94 | 95 => Step::TroubleSnapshots { troubled, seed },
-        96 => Step::StaleLists {
+        93 | 94 => Step::TroubleSnapshots { troubled, seed },
+        95 => Step::StaleLists {
             is_stale: random.u8(..3) == 0,
         },
-        97 if random.bool() => Step::LoseSnapshots { partition },
-        97 => Step::Truncate { partition },
-        98 if random.bool() => Step::Recreate {
+        96 if random.bool() => Step::LoseSnapshots { partition },
+        96 => Step::Truncate { partition },
+        97 if random.bool() => Step::Recreate {
             asleep: random.usize(..2),
         },
-        98 => Step::Tick { owner },
+        97 => Step::Tick { owner },
         _ => Step::Configure,
     }
 }

@@ -26,6 +26,8 @@ const MORE: [&str; 2] = [
     "[[drop]]\nwhere = 'event == \"c\"'\n",
 ];
 const DROPPED: &str = "c";
+/// The name of those that are added.
+pub const LATER: &str = "more";
 const PROCESSES: usize = 3;
 
 pub struct World {
@@ -114,8 +116,12 @@ impl World {
     pub fn happen(&mut self, step: Step) {
         match step {
             Step::Append { records } => self.append(records),
-            Step::Read { owner, records } => self.with_owner(owner, |process, partition, log| {
-                process.read(partition, log, records)
+            Step::Read {
+                owner,
+                records,
+                again,
+            } => self.with_owner(owner, |process, partition, log| {
+                process.read(partition, log, (again, records))
             }),
             Step::Tick { owner } => {
                 self.with_owner(owner, |process, partition, log| process.tick(partition, log.end));
@@ -228,15 +234,18 @@ impl World {
             return false;
         }
         self.seen.refused += 1;
+        let is_another = matches!(
+            refused,
+            StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
+        );
+        if !is_another || self.newest_snapshot(partition).is_none() {
+            self.stop_others(place, partition);
+        }
         let taken = self.try_to_take(place, partition, true).is_ok();
         self.note_setups(partition);
         if let Some(process) = &self.processes[place]
             && let Some(owned) = process.owners.get(&(partition as i32))
         {
-            let is_another = matches!(
-                refused,
-                StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
-            );
             let log = &self.logs[partition];
             let read = owned.owner.partition().account().read;
             let of_earlier = log
@@ -246,6 +255,17 @@ impl World {
             self.is_lossy |= !is_another || read != of_earlier.count() as u64;
         }
         taken
+    }
+
+    /// A person who lets a partition begin anew sees to it that nobody goes on with its old state.
+    fn stop_others(&mut self, place: usize, partition: usize) {
+        for other in (0..PROCESSES).filter(|other| *other != place) {
+            let owns = |process: &Process| process.owners.contains_key(&(partition as i32));
+            if self.processes[other].as_ref().is_some_and(owns) {
+                self.crash(other);
+            }
+        }
+        self.clickhouse.lock().arrive(usize::MAX);
     }
 
     /// Remembers from where on which setup is in force.
@@ -379,7 +399,7 @@ impl World {
         };
         let number = partition as i32;
         process
-            .read(number, log, usize::MAX)
+            .read(number, log, (0, usize::MAX))
             .expect("the rest can be read");
         let ended = process.give_up(number).expect("the last owner ends");
         let ended = ended.expect("the last owner is there");

@@ -234,42 +234,45 @@ fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
 }
 
 fn check_funnels(case: &Case, truth: &Truth, model: &Model) {
-    let names = names(model);
-    let users = truth.by_user();
     for (place, funnel) in case.funnels.iter().enumerate() {
-        let name = format!("f{place}");
-        let mut expected = Reached::new();
-        for ((_, user), events) in &users {
-            let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
-            funnel.add(*user, events, &sessions, &|time| truth.day(time), &mut expected);
-        }
-        let mut found = Reached::new();
-        for row in model
-            .rows("funnel_arrivals")
-            .into_iter()
-            .filter(|row| names[&number(row, "definition")] == name)
-        {
-            let key = (
-                number(row, "day") as i32,
-                Some(text(row, "platform")),
-                number(row, "step") as usize,
-            );
-            found.entry(key).or_default().insert(number(row, "users") as u64);
-        }
-        for row in model
-            .rows("funnel_rows")
-            .into_iter()
-            .filter(|row| names[&number(row, "definition")] == name)
-        {
-            let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
-            for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
-                let key = (number(row, "day") as i32, slice.clone(), step + 1);
-                found.entry(key).or_default().insert(number(row, "user") as u64);
-            }
-        }
-        assert_eq!(found, expected, "{funnel:?}");
-        check_times(case, truth, model, (&name, funnel), &names);
+        check_funnel(case, truth, model, (&format!("f{place}"), funnel));
     }
+}
+
+/// Who reached which step of a funnel, and how long it took them.
+pub fn check_funnel(case: &Case, truth: &Truth, model: &Model, (name, funnel): (&str, &Funnel)) {
+    let names = names(model);
+    let mut expected = Reached::new();
+    for ((_, user), events) in &truth.by_user() {
+        let sessions = sessions(events, &case.sessions, &|time| truth.day(time));
+        funnel.add(*user, events, &sessions, &|time| truth.day(time), &mut expected);
+    }
+    let mut found = Reached::new();
+    for row in model
+        .rows("funnel_arrivals")
+        .into_iter()
+        .filter(|row| names[&number(row, "definition")] == *name)
+    {
+        let key = (
+            number(row, "day") as i32,
+            Some(text(row, "platform")),
+            number(row, "step") as usize,
+        );
+        found.entry(key).or_default().insert(number(row, "users") as u64);
+    }
+    for row in model
+        .rows("funnel_rows")
+        .into_iter()
+        .filter(|row| names[&number(row, "definition")] == *name)
+    {
+        let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
+        for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
+            let key = (number(row, "day") as i32, slice.clone(), step + 1);
+            found.entry(key).or_default().insert(number(row, "user") as u64);
+        }
+    }
+    assert_eq!(found, expected, "{funnel:?}");
+    check_times(case, truth, model, (name, funnel), &names);
 }
 
 /// The histograms of conversion times hold what each user and entry day took, to 2 %.

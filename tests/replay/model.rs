@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cambium_engine::{Rows, TableRows};
+use cambium_engine::{Bug, Rows, TableRows, bug};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -109,7 +109,9 @@ impl Model {
                 let key = (table, key);
                 let version = if *versioned { number(&row, "version") } else { 0 };
                 if let Some((newest, before)) = self.newest.get(&key) {
-                    if *newest > version {
+                    if *newest > version && !bug(Bug::OlderRowWins)
+                        || *newest < version && bug(Bug::OlderRowWins)
+                    {
                         return;
                     }
                     self.sessions_gone += usize::from(is_session_gone(table, before, &row));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cambium_engine::Rows;
+use cambium_engine::{Bug, Rows, bug};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -127,6 +127,9 @@ async fn write_settled(
             before.push(flush.after);
             waiting.push(flush.acknowledge);
         }
+        if bug(Bug::ProgressBeforeRows) {
+            write_until_done(&tables, &progress, &status.settled).await;
+        }
         write_until_done(&tables, &rows, &status.settled).await;
         for one in before {
             if one.await.is_err() {
@@ -161,6 +164,9 @@ async fn write_until_done(tables: &impl Tables, rows: &Rows, failures: &Lane) {
     let begun = Instant::now();
     while let Err(error) = tables.write(rows).await {
         metrics::counter!("cambium_write_failures_total").increment(1);
+        if bug(Bug::FailedInsertAcknowledged) {
+            break;
+        }
         failures.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("{error:#}; trying again in {pause:?}");
         tokio::time::sleep(pause).await;

@@ -7,6 +7,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arrivals;
+mod bugs;
 mod by;
 mod by_name;
 mod definition;
@@ -30,6 +31,9 @@ mod users;
 mod varint;
 
 pub use arrivals::Arrivals;
+#[cfg(feature = "bugs")]
+pub use bugs::switch_on;
+pub use bugs::{Bug, bug};
 pub use by::{By, Slice};
 pub use by_name::ByName;
 pub use definition::{Definition, DefinitionError};

@@ -7,6 +7,9 @@ use hashbrown::HashMap;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
+use crate::bugs::disorder;
+use crate::{Bug, bug};
+
 #[derive(Clone, Debug)]
 pub struct Map<K, V>(HashMap<K, V, FixedState>);
 
@@ -34,6 +37,9 @@ impl<K: Ord + Hash, V> Map<K, V> {
     pub fn sorted(&self) -> Vec<(&K, &V)> {
         let mut entries: Vec<_> = self.0.iter().collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
+        if bug(Bug::MapOrderLeaks) {
+            disorder(&mut entries);
+        }
         entries
     }
 }

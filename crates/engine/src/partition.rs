@@ -15,14 +15,15 @@ use xxhash_rust::xxh3::xxh3_64;
 pub use tables::{REJECTED, TABLES};
 
 use self::capture::Captures;
+use crate::bugs::watermark_of_all;
 use crate::identity::{of_version, version};
 use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
 use crate::time::MINUTE_MS;
 use crate::users::Users;
 use crate::{
-    Context, Definition, Filter, HashKey, Input, Kind, List, Map, Mark, Names, Rows, Setup, SnapshotError,
-    TimeRules,
+    Bug, Context, Definition, Filter, HashKey, Input, Kind, List, Map, Mark, Names, Rows, Setup,
+    SnapshotError, TimeRules, bug,
 };
 
 /// Which log a partition is the state of.
@@ -62,6 +63,13 @@ pub struct Account {
 
 impl Account {
     fn add(&mut self, outcome: Outcome) {
+        if bug(Bug::RejectedNotAccounted) && matches!(outcome, Outcome::Rejected(_)) {
+            return;
+        }
+        if bug(Bug::LateCountedTwice) && outcome == Outcome::Late {
+            self.read += 1;
+            self.late += 1;
+        }
         self.read += 1;
         *match outcome {
             Outcome::Rejected(_) => &mut self.rejected,
@@ -195,7 +203,7 @@ impl<L: List> Partition<L> {
     pub fn skip_to(&mut self, position: i64, is_another_log: bool) -> Result<(), SnapshotError> {
         self.settle_touched()?;
         self.flush_aggregates();
-        if is_another_log {
+        if is_another_log && !bug(Bug::EpochNotRaised) {
             self.epoch += 1;
         }
         self.position = position;
@@ -403,9 +411,12 @@ impl<L: List> Partition<L> {
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
-        let cutoff = self
-            .watermark
-            .map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
+        let watermark = if bug(Bug::WatermarkOfAnother) {
+            watermark_of_all(self.watermark)
+        } else {
+            self.watermark
+        };
+        let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
         if event.time < cutoff {
             return Ok(Outcome::Late);
         }

@@ -1,7 +1,7 @@
 //! `[[funnel]]`: what the user writes.
 
 use cambium_engine::sessionise::Sessioniser;
-use cambium_engine::{By, ByName, Compiler, DefinitionError, Duration, EventNames, Matcher};
+use cambium_engine::{Bug, By, ByName, Compiler, DefinitionError, Duration, EventNames, Matcher, bug};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -215,8 +215,8 @@ impl Definition {
             Span::Session(sessioniser) => sessioniser.rules.max_length.is_some(),
             Span::Milliseconds(_) => false,
         };
-        self.order != Order::Strict
-            && self.exclude.is_empty()
+        let undoes = self.order == Order::Strict || !self.exclude.is_empty();
+        (!undoes || bug(Bug::SetWhereUndone))
             && !self.steps.iter().any(|step| step.optional || step.first_time)
             && (by_step == ByStep::Named(NamedStep::First) || self.by.is_empty())
             && !is_cut

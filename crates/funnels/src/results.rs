@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cambium_engine::{Arrivals, Context, Slice, Table, room_for_one};
+use cambium_engine::{Arrivals, Bug, Context, Slice, Table, bug, room_for_one};
 use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
@@ -210,7 +210,7 @@ impl Funnel {
     /// Every row that a try of this hour may ever have left is written again, be it as deleted: an
     /// owner before this one may have written what is no longer true.
     fn add_possible(&self, hours: &mut Hours, seen: &History, start: usize) {
-        if self.only_adds {
+        if self.only_adds || bug(Bug::UnchangedLeftOut) {
             return;
         }
         let hour = self.zone.hour(seen[start].time);

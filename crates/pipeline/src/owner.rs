@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::{RunningFlush, SettledFlush, Writer};
-use cambium_engine::{Capture, List, Partition, Rows, Setup, Table};
+use cambium_engine::{Bug, Capture, List, Partition, Rows, Setup, Table, bug};
 use cambium_event::{Record, SchemaText, TOGETHER};
 use cambium_snapshots::{Change, Entry, Snapshots};
 use tokio::sync::oneshot;
@@ -275,8 +275,8 @@ impl<L: List> Owner<L> {
     fn is_plain(&self, records: &[Record<'_>]) -> bool {
         let next = self.journal.entries.get(self.journal.next);
         records.iter().all(|record| {
-            record.offset >= self.partition.position()
-                && next.is_none_or(|entry| entry.offset > record.offset)
+            (record.offset >= self.partition.position() || bug(Bug::AppliedTwice))
+                && !next.is_some_and(|entry| self.is_in_force(entry, record.offset))
                 && self
                     .partition
                     .schema_id(record)
@@ -297,11 +297,11 @@ impl<L: List> Owner<L> {
 
     /// Gives the schema id that must be known first.
     fn apply(&mut self, record: &Record<'_>) -> Result<Option<u32>> {
-        if record.offset < self.partition.position() {
+        if record.offset < self.partition.position() && !bug(Bug::AppliedTwice) {
             return Ok(None);
         }
         while let Some(entry) = self.journal.entries.get(self.journal.next)
-            && entry.offset <= record.offset
+            && self.is_in_force(entry, record.offset)
         {
             let entry = entry.clone();
             self.journal.next += 1;
@@ -315,6 +315,12 @@ impl<L: List> Owner<L> {
         }
         self.apply_together(std::slice::from_ref(record))?;
         Ok(None)
+    }
+
+    /// Whether an entry of the journal holds for the record at an offset.
+    fn is_in_force(&self, entry: &Entry, offset: i64) -> bool {
+        let is_early = bug(Bug::SetupAtAnotherOffset) && offset < self.journal.settled_until;
+        entry.offset <= offset + if is_early { 3 } else { 0 }
     }
 
     fn wants_answer(&self, id: u32, offset: i64) -> bool {
@@ -362,6 +368,10 @@ impl<L: List> Owner<L> {
     /// over many calls, and flushes when it is time.
     pub fn tick(&mut self, end_offset: i64) -> Result<()> {
         self.end_offset = end_offset;
+        #[cfg(feature = "bugs")]
+        if bug(Bug::ForgetsByTheClock) && self.flushed_at.elapsed() > Duration::from_secs(60) {
+            self.partition.forget_message_ids()?;
+        }
         self.look_after_flushes()?;
         self.go_on_capturing(self.rhythm.at_a_time)?;
         self.go_on_settling(self.rhythm.at_a_time)?;
@@ -554,9 +564,9 @@ impl<L: List> Owner<L> {
 
     /// Publishes the snapshot whose flush is acknowledged and whose capture is complete, whichever came last.
     fn publish_if_ready(&mut self) {
-        let ready = self
-            .snapshot
-            .take_if(|one| one.is_acknowledged && one.capture.is_some());
+        let ready = self.snapshot.take_if(|one| {
+            (one.is_acknowledged || bug(Bug::SnapshotBeforeAcknowledgement)) && one.capture.is_some()
+        });
         let Some(capture) = ready.and_then(|one| one.capture) else {
             return;
         };
@@ -607,7 +617,7 @@ impl<L: List> Owner<L> {
         }
         self.ends = true;
         self.flush(true, true)?;
-        Ok(false)
+        Ok(bug(Bug::WorkDroppedAtRevoke))
     }
 }
 

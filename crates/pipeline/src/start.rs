@@ -155,9 +155,15 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let written = written(&start).await?;
     let begun = begin::<L, H>(&start, log, loaded, &journal, written).await?;
     let mut partition = begun.partition;
-    let position = partition.position();
-    journal.retain(|entry| begun.keeps_journal || entry.offset < position);
-    let settled_until = written.map_or(0, |written| written.offset);
+    let (epoch, position) = (partition.epoch(), partition.position());
+    journal.retain(|entry| match begun.keeps {
+        Keeps::All => true,
+        Keeps::OfThisLog => entry.epoch == epoch,
+        Keeps::Before => entry.offset < position,
+    });
+    // Of an earlier log it says nothing of this one.
+    let settled = written.filter(|written| written.epoch == epoch);
+    let settled_until = settled.map_or(0, |written| written.offset);
     let last = journal.iter().rev().find_map(Entry::setup);
     if last.unwrap_or(partition.setup()) != &start.setup || journal.is_empty() {
         // Behind everything that was written under the old one, so that no row mixes the two.
@@ -174,12 +180,15 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         snapshots.write_journal(&journal).await?;
     }
     let mut journal = Journal {
-        next: journal.iter().take_while(|entry| entry.offset < position).count(),
+        next: journal
+            .iter()
+            .take_while(|entry| entry.offset < begun.counted)
+            .count(),
         entries: journal,
         settled_until,
     };
     while let Some(entry) = journal.entries.get(journal.next)
-        && entry.offset == position
+        && entry.offset <= position
     {
         bring_into_force(&mut partition, entry.change.clone())?;
         journal.next += 1;
@@ -196,7 +205,18 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
 
 struct Begun<L: List> {
     partition: Partition<L>,
-    keeps_journal: bool,
+    keeps: Keeps,
+    /// Up to here the state was counted: what is journaled before it is in force.
+    counted: i64,
+}
+
+/// What of the journal still holds.
+enum Keeps {
+    All,
+    /// A start before this one went on over the new log too, and may have written rows: what it journaled stays.
+    OfThisLog,
+    /// What came before the state's beginning.
+    Before,
 }
 
 async fn begin<L: List, H: Held>(
@@ -215,8 +235,9 @@ async fn begin<L: List, H: Held>(
         None => {
             tracing::info!(topic = %start.topic, offset = loaded.position, "goes on from its snapshot");
             Ok(Begun {
+                counted: partition.position(),
                 partition,
-                keeps_journal: true,
+                keeps: Keeps::All,
             })
         }
         Some(error) => go_on_elsewhere(start, log, partition, error).await,
@@ -267,9 +288,16 @@ async fn go_on_elsewhere<L: List, H: Held>(
         .skip_to(log.earliest, is_another)
         .context("the state cannot go on")?;
     put_gap(start, snapshot, log.earliest, &error.to_string()).await?;
+    let (keeps, counted) = if is_another {
+        (Keeps::OfThisLog, log.earliest)
+    } else {
+        // What was journaled in the gap comes into force behind it.
+        (Keeps::All, snapshot)
+    };
     Ok(Begun {
         partition,
-        keeps_journal: false,
+        keeps,
+        counted,
     })
 }
 
@@ -343,12 +371,17 @@ fn why_not_again<H>(
 
 /// A state that begins with nothing; under the setup that was in force there, if it is known.
 fn begin_at<L: List, H>(start: &Start<H>, at: i64, epoch: u16, setup: Option<Setup>) -> Result<Begun<L>> {
-    let keeps_journal = setup.is_some();
+    let keeps = if setup.is_some() {
+        Keeps::All
+    } else {
+        Keeps::Before
+    };
     let setup = setup.unwrap_or_else(|| start.setup.clone());
     let partition = Partition::new(start.topic.clone(), at, epoch, setup, start.key);
     Ok(Begun {
         partition: partition.context("the setup cannot be used")?,
-        keeps_journal,
+        keeps,
+        counted: at,
     })
 }
 

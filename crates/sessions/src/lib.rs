@@ -8,7 +8,8 @@ mod dimensions;
 
 use cambium_engine::sessionise::{Gone, Join, Pieces, Rules, Session, Sessioniser};
 use cambium_engine::{
-    Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Table, Zone,
+    Bug, Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Table,
+    Zone, bug,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -233,7 +234,9 @@ impl Sessions {
     }
 
     fn put_gone(&self, group: u64, start: i64, user: u64, context: &mut Context<'_>) {
-        self.put(group, start, start, None, user, context);
+        if !bug(Bug::DeletedKeyNotWritten) {
+            self.put(group, start, start, None, user, context);
+        }
     }
 
     fn put(

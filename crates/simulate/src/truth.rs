@@ -44,6 +44,9 @@ impl Dropped {
 /// An accepted event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
+    /// Where its record lies.
+    pub partition: i32,
+    pub offset: i64,
     pub app: String,
     pub event: String,
     pub user: u64,
@@ -109,7 +112,7 @@ impl Truth {
     fn judge(&mut self, record: &Record, rules: &Rules, accepted: &mut Accepted) {
         let account = self.accounts.entry(record.partition).or_default();
         account.read += 1;
-        let Some(mut event) = parse(&record.payload) else {
+        let Some(mut event) = parse(record) else {
             account.rejected += 1;
             return;
         };
@@ -226,8 +229,8 @@ fn name(value: &Value) -> String {
     }
 }
 
-fn parse(payload: &[u8]) -> Option<Event> {
-    let value: Value = serde_json::from_slice(payload).ok()?;
+fn parse(record: &Record) -> Option<Event> {
+    let value: Value = serde_json::from_slice(&record.payload).ok()?;
     value.as_object()?;
     let text = |field: &str| name(&value[field]);
     let user = match text("user_id") {
@@ -242,6 +245,8 @@ fn parse(payload: &[u8]) -> Option<Event> {
         _ => return None,
     };
     let event = Event {
+        partition: record.partition,
+        offset: record.offset,
         app: text("app"),
         event: text("event"),
         user: hash(&user),

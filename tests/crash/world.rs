@@ -120,9 +120,11 @@ impl World {
                 owner,
                 records,
                 again,
-            } => self.with_owner(owner, |process, partition, log| {
-                process.read(partition, log, (again, records))
-            }),
+            } => {
+                self.with_owner(owner, |process, partition, log| {
+                    process.read(partition, log, (again, records))
+                });
+            }
             Step::Tick { owner } => {
                 self.with_owner(owner, |process, partition, log| process.tick(partition, log.end));
             }
@@ -164,19 +166,20 @@ impl World {
             .collect()
     }
 
-    fn with_owner(&mut self, owner: usize, work: impl FnOnce(&mut Process, i32, &Log) -> anyhow::Result<()>) {
+    /// Does something with one of them, where there are any. What a process cannot do ends it.
+    fn with_owner<R>(
+        &mut self,
+        owner: usize,
+        work: impl FnOnce(&mut Process, i32, &Log) -> anyhow::Result<R>,
+    ) -> Option<(i32, R)> {
         let owners = self.owners();
-        if owners.is_empty() {
-            return;
-        }
-        let (place, partition) = owners[owner % owners.len()];
-        let Some(process) = &mut self.processes[place] else {
-            return;
-        };
-        // What a process cannot do ends it.
-        if work(process, partition, &self.logs[partition as usize]).is_err() {
+        let (place, partition) = *owners.get(owner.checked_rem(owners.len())?)?;
+        let process = self.processes[place].as_mut()?;
+        let done = work(process, partition, &self.logs[partition as usize]);
+        if done.is_err() {
             self.crash(place);
         }
+        Some((partition, done.ok()?))
     }
 
     fn crash(&mut self, place: usize) {
@@ -289,23 +292,12 @@ impl World {
     }
 
     fn give_up(&mut self, owner: usize) {
-        let owners = self.owners();
-        if owners.is_empty() {
-            return;
-        }
-        let (place, partition) = owners[owner % owners.len()];
-        let Some(process) = &mut self.processes[place] else {
-            return;
-        };
-        match process.give_up(partition) {
-            Ok(Some(ended)) => {
-                self.seen.given_up += 1;
-                let (epoch, position) = (ended.partition().epoch(), ended.partition().position());
-                let offset = self.logs[partition as usize].for_truth(epoch, position);
-                self.check_holds(partition, offset);
-            }
-            Ok(None) => {}
-            Err(_) => self.crash(place),
+        let given_up = self.with_owner(owner, |process, partition, _| process.give_up(partition));
+        if let Some((partition, Some(ended))) = given_up {
+            self.seen.given_up += 1;
+            let (epoch, position) = (ended.partition().epoch(), ended.partition().position());
+            let offset = self.logs[partition as usize].for_truth(epoch, position);
+            self.check_holds(partition, offset);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cambium_clickhouse::{Client, migrate};
+use cambium_clickhouse::{Client, Tables, migrate};
 use cambium_engine::Rows;
 use serde_json::{Value as Json, json};
 

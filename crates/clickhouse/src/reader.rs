@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::BytesMut;
-use cambium_engine::{Rows, TableRows};
+use cambium_engine::TableRows;
 
 use crate::Tables;
 use crate::schema::is_sharded;
@@ -133,13 +133,10 @@ impl Client {
             .map(|line| serde_json::from_slice(line).context("ClickHouse's answer is no JSON"))
             .collect()
     }
+}
 
-    /// Writes rows, one insert a table, all tables at once.
-    pub async fn write(&self, rows: &Rows) -> Result<()> {
-        Tables::write(self, rows).await
-    }
-
-    pub(crate) async fn insert(&self, rows: &TableRows) -> Result<()> {
+impl Tables for Client {
+    async fn insert(&self, rows: &TableRows) -> Result<()> {
         let table = rows.table;
         let columns: Vec<String> = table
             .columns

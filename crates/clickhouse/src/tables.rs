@@ -3,8 +3,6 @@
 use anyhow::Result;
 use cambium_engine::{Rows, TableRows};
 
-use crate::Client;
-
 /// Tables that take rows: those of ClickHouse, or of a model of it under which the writer is simulated.
 pub trait Tables: Clone + Send + Sync + 'static {
     /// One insert. Where it fails, nobody knows whether the rows are there, and they may yet arrive.
@@ -15,11 +13,5 @@ pub trait Tables: Clone + Send + Sync + 'static {
         let tables = rows.tables.iter().filter(|table| table.rows > 0);
         let inserts = futures::future::try_join_all(tables.map(|table| self.insert(table)));
         async { inserts.await.map(|_| ()) }
-    }
-}
-
-impl Tables for Client {
-    async fn insert(&self, rows: &TableRows) -> Result<()> {
-        Client::insert(self, rows).await
     }
 }

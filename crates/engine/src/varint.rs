@@ -1,4 +1,4 @@
-//! Whole numbers of no fixed length, seven bits a byte, the lowest first (LEB128): as RowBinary writes lengths.
+//! Whole numbers of no fixed length, seven bits a byte, the lowest first (LEB128): as ClickHouse writes lengths.
 
 /// Writes a number behind what is there.
 #[inline]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use cambium_alerts::{Alert, Judgement, Look, Metric, Pauses, Rule, Tracker, Value, Verdict, Watch};
-use cambium_clickhouse::Client;
+use cambium_clickhouse::{Client, Tables};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

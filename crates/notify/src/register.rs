@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use cambium_alerts::{Alert, Delivery, State, Tracker};
-use cambium_clickhouse::Client;
+use cambium_clickhouse::{Client, Tables};
 use cambium_engine::{Rows, Table};
 use cambium_kafka::JournalEntry;
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use cambium_alerts::{Alert, State, Tracker, Verdict};
-use cambium_clickhouse::Client;
+use cambium_clickhouse::{Client, Tables};
 use cambium_engine::Rows;
 use cambium_kafka::{Journal, JournalWriter};
 

@@ -5,8 +5,10 @@
 mod held;
 mod meters;
 mod owner;
+mod rhythm;
 mod start;
 
 pub use held::{Held, Progress, VERSIONED};
-pub use owner::{Applied, Owner, Rhythm};
+pub use owner::{Applied, Owner};
+pub use rhythm::Rhythm;
 pub use start::{Log, Start, StartError, count_anew, show_definitions, start};

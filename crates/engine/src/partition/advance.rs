@@ -5,13 +5,24 @@ use smallvec::SmallVec;
 
 use super::{App, Ids, Partition, tables};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
-use crate::users::RESTS;
-use crate::{Context, List, Rows, SnapshotError, origin_hash};
+use crate::users::{RESTS, Users};
+use crate::{Context, List, Names, Rows, SnapshotError, origin_hash};
 
-/// Who was not touched for so long falls asleep at a flush.
+/// Who was not touched for so long falls asleep when there is time for it.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
 
 impl<L: List> App<L> {
+    /// What its processors work on, and what they work with.
+    fn open<'a>(
+        &'a mut self,
+        out: (&'a mut Rows, &'a mut Names),
+        version: u64,
+        watermark: i64,
+    ) -> (&'a mut L::Instances, &'a mut Users<L::Parts>, Context<'a>) {
+        let context = Context::of_app(&self.name, self.time, out, version, watermark);
+        (&mut self.instances, &mut self.users, context)
+    }
+
     /// The times before which users were seen last who have had each rest: first when no event as old as theirs is
     /// accepted any more and most sessions are over, then when nothing of theirs can change. Known to the minute, as
     /// users rest when one begins.
@@ -50,18 +61,13 @@ impl<L: List> Partition<L> {
                 together.push(Ids { user, message: None });
             }
             left -= together.len();
-            app.users.foresee(&together, L::touch);
-            let mut context = Context::of_app(
-                &app.name,
-                app.time,
-                (&mut self.settled, &mut self.names),
-                version,
-                watermark,
-            );
+            let out = (&mut self.settled, &mut self.names);
+            let (instances, users, mut context) = app.open(out, version, watermark);
+            users.foresee(&together, L::touch);
             for Ids { user: id, .. } in together {
-                let Some(user) = app.users.hot(id) else { continue };
+                let Some(user) = users.hot(id) else { continue };
                 self.captures.change(number, id, user)?;
-                L::settle(&mut app.instances, id, &mut user.parts, &mut context);
+                L::settle(instances, id, &mut user.parts, &mut context);
                 user.touched.owes = false;
             }
         }
@@ -136,14 +142,8 @@ impl<L: List> Partition<L> {
         let watermark = self.watermark.unwrap_or(0);
         let mut results = Vec::with_capacity(self.apps.len());
         for app in &mut self.apps {
-            let mut context = Context::of_app(
-                &app.name,
-                app.time,
-                (&mut self.rows, &mut self.names),
-                version,
-                watermark,
-            );
-            results.push(work(&mut app.instances, &mut context));
+            let (instances, _, mut context) = app.open((&mut self.rows, &mut self.names), version, watermark);
+            results.push(work(instances, &mut context));
         }
         results
     }
@@ -153,19 +153,15 @@ impl<L: List> Partition<L> {
         let version = self.version();
         for (number, app) in self.apps.iter_mut().enumerate() {
             let cutoff = watermark - app.time.lateness_ms;
-            for (rest, since) in app.rested(watermark).into_iter().enumerate() {
-                for id in app.users.take_waiting(rest, since) {
-                    let mut context = Context::of_app(
-                        &app.name,
-                        app.time,
-                        (&mut self.rows, &mut self.names),
-                        version,
-                        watermark,
-                    );
-                    app.users.rest(id, (rest, since), |user| {
+            let rested = app.rested(watermark);
+            let out = (&mut self.rows, &mut self.names);
+            let (instances, users, mut context) = app.open(out, version, watermark);
+            for (rest, since) in rested.into_iter().enumerate() {
+                for id in users.take_waiting(rest, since) {
+                    users.rest(id, (rest, since), |user| {
                         self.captures.change(number as u32, id, user)?;
                         user.recent.forget_before(cutoff);
-                        L::rest(&mut app.instances, id, &mut user.parts, &mut context);
+                        L::rest(instances, id, &mut user.parts, &mut context);
                         Ok(())
                     })?;
                 }

@@ -79,7 +79,7 @@ fn session_rules(random: &mut Rng) -> (String, SessionRules) {
     (text, rules)
 }
 
-fn funnel(random: &mut Rng) -> (String, Funnel) {
+pub fn funnel(random: &mut Rng) -> (String, Funnel) {
     let order = [Order::InOrder, Order::Strict, Order::Any][random.usize(..3)];
     let within_ms = [Some(HOUR), Some(3 * HOUR), None][random.usize(..3)];
     let by_platform = random.bool();

@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
+    pub fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
         let topic = self.topic(partition);
         let process = self.processes[place]
             .get_or_insert_with(|| Process::new(&self.settings, self.clickhouse.clone()));
@@ -311,10 +311,14 @@ impl World {
     fn lose_snapshots(&mut self, partition: usize) {
         // Where the log has been cut they are all there is.
         if !self.logs[partition].is_cut || self.random.u8(..4) == 0 {
-            let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
-            let cleared = still_runtime().block_on(snapshots.clear());
-            cleared.expect("they can be deleted");
+            self.clear_snapshots(partition);
         }
+    }
+
+    pub fn clear_snapshots(&self, partition: usize) {
+        let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
+        let cleared = still_runtime().block_on(snapshots.clear());
+        cleared.expect("they can be deleted");
     }
 
     fn truncate(&mut self, partition: usize) {

@@ -205,8 +205,14 @@ mod tests {
         let altered = |start: &str| all.iter().find(|(_, text)| text.starts_with(start)).unwrap();
         let (_, stored) = altered("ALTER TABLE event_rows_local ON CLUSTER 'main'");
         let (_, whole) = altered("ALTER TABLE event_rows ON CLUSTER 'main'");
-        assert!(stored.contains("ADD COLUMN") && stored.contains("MODIFY ORDER BY"), "{stored}");
-        assert!(whole.ends_with("ADD COLUMN IF NOT EXISTS epoch UInt16"), "{whole}");
+        assert!(
+            stored.contains("ADD COLUMN") && stored.contains("MODIFY ORDER BY"),
+            "{stored}"
+        );
+        assert!(
+            whole.ends_with("ADD COLUMN IF NOT EXISTS epoch UInt16"),
+            "{whole}"
+        );
         let views: Vec<_> = all.iter().filter(|(_, text)| text.contains(" TO ")).collect();
         assert_eq!(views.len(), 3);
         for (name, view) in views {

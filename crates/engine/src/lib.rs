@@ -38,7 +38,7 @@ pub use by::{By, Slice};
 pub use by_name::ByName;
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError, quoted};
-pub use identity::{HashKey, Mark, of_version, origin_hash, version};
+pub use identity::{Found, HashKey, Mark, of_version, origin_hash, version};
 pub use instance::{KindInfo, List};
 pub use kept::Kept;
 pub use map::Map;

@@ -43,7 +43,7 @@ pub use instance::{KindInfo, List};
 pub use kept::Kept;
 pub use map::Map;
 pub use names::{Kind, Names, OTHER};
-pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic};
+pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic, saved_setup};
 pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, PropertyTable};
 pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};

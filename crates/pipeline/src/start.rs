@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
-use cambium_engine::{Found, HashKey, List, Mark, Partition, Setup, Topic, of_version};
+use cambium_engine::{Found, HashKey, List, Mark, Partition, Setup, Topic, of_version, saved_setup};
 use cambium_snapshots::{Change, Entry, Loaded, Store};
 
 use crate::held::{Held, VERSIONED, quoted};
@@ -159,7 +159,7 @@ impl std::fmt::Display for StartError {
 pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
-    let (loaded, passed_over) = snapshots.load().await?;
+    let (loaded, passed_over) = snapshots.load(|loaded| goes_with(&journal, loaded)).await?;
     for why in passed_over {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
     }
@@ -212,6 +212,22 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         start.rhythm,
         log.end,
     ))
+}
+
+/// Whether a snapshot was taken under the setup that the journal says: an owner who did not know of it may have gone on
+/// behind the offset at which it entered.
+fn goes_with(journal: &[Entry], loaded: &Loaded) -> Result<()> {
+    let before = |entry: &&Entry| entry.epoch == loaded.epoch && entry.offset < loaded.position;
+    let in_force = journal.iter().filter(before).filter_map(Entry::setup).next_back();
+    // One that cannot be read is no matter of this; it is said where it is restored.
+    let (Some(in_force), Ok(saved)) = (in_force, saved_setup(&loaded.head)) else {
+        return Ok(());
+    };
+    ensure!(
+        saved == *in_force,
+        "it was taken under another setup than was in force"
+    );
+    Ok(())
 }
 
 struct Begun<L: List> {

@@ -105,7 +105,10 @@ fn number(name: &str) -> Option<u64> {
 fn schedules_end_in_the_truth() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SCHEDULES").unwrap_or(SCHEDULES),
+        None => {
+            let from = number("FROM").unwrap_or(0);
+            from..from + number("SCHEDULES").unwrap_or(SCHEDULES)
+        }
     };
     let (begun, count) = (Instant::now(), seeds.end - seeds.start);
     let mut seen = Seen::default();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
-use cambium_engine::{Found, HashKey, List, Mark, Partition, Setup, Topic, of_version, saved_setup};
+use cambium_engine::{
+    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, saved_setup,
+};
 use cambium_snapshots::{Change, Entry, Loaded, Store};
 
 use crate::held::{Held, VERSIONED, quoted};
@@ -31,7 +33,7 @@ impl Log<'_> {
         };
         Ok(match (self.look)(mark.offset)? {
             Found::Record(found) => found != mark,
-            Found::Nothing => true,
+            Found::Nothing => !bug(Bug::HoleOverlooked),
             Found::Unknown => false,
         })
     }
@@ -224,7 +226,7 @@ fn goes_with(journal: &[Entry], loaded: &Loaded) -> Result<()> {
         return Ok(());
     };
     ensure!(
-        saved == *in_force,
+        saved == *in_force || bug(Bug::SnapshotOfAnotherSetup),
         "it was taken under another setup than was in force"
     );
     Ok(())

@@ -2,6 +2,7 @@
 //! and takes it down; one that cannot start its server fails.
 
 mod alerts;
+mod certificates;
 mod channels;
 mod clickhouse;
 mod command_line;
@@ -12,6 +13,7 @@ mod kafka;
 mod keys;
 mod meanings;
 mod registry;
+mod secure;
 mod sketches;
 mod stage;
 mod starts;

@@ -9,6 +9,7 @@ mod command_line;
 mod faults;
 mod files;
 mod hook;
+mod hostile;
 mod kafka;
 mod keys;
 mod meanings;

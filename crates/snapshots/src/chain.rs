@@ -49,6 +49,11 @@ impl Snapshots {
         Snapshots::new(self.store.clone(), self.key.clone(), self.keep)
     }
 
+    /// The file that was published or loaded last.
+    pub fn newest(&self) -> Option<&str> {
+        self.newest.as_deref()
+    }
+
     /// The newest snapshot that is whole, and what was passed over on the way to it.
     pub async fn load(&mut self) -> Result<(Option<Loaded>, Vec<String>)> {
         let mut passed_over = Vec::new();

@@ -25,12 +25,11 @@ pub struct LocalKafka {
     secure_port: u16,
 }
 
-/// A listener beside the plain one, with TLS and a user's password (SASL PLAIN).
+/// A listener beside the plain one, with TLS and a user's password (SASL PLAIN and SCRAM-SHA-256).
 #[derive(Clone, Debug)]
 pub struct Secure {
-    /// PKCS #12, with the broker's key and certificate.
+    /// PEM, with the broker's key and certificate.
     pub keystore: PathBuf,
-    pub keystore_password: String,
     pub user: String,
     pub password: String,
 }
@@ -57,7 +56,7 @@ impl LocalKafka {
             ),
         )
         .context("cannot write Kafka's server.properties")?;
-        format_storage(&jars, &properties)?;
+        format_storage(&jars, &properties, secure)?;
         let broker = start_broker(&jars, directory.path())?;
         let mut kafka = LocalKafka {
             broker,
@@ -156,16 +155,16 @@ fn server_properties(
             format!(",SECURE://127.0.0.1:{port}"),
             ",SECURE:SASL_SSL",
             format!(
-                "listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
+                "listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
                  listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
                  required user_{}=\"{}\";\n\
-                 listener.name.secure.ssl.keystore.type=PKCS12\n\
-                 listener.name.secure.ssl.keystore.location={}\n\
-                 listener.name.secure.ssl.keystore.password={}\n",
+                 listener.name.secure.scram-sha-256.sasl.jaas.config=\
+                 org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+                 listener.name.secure.ssl.keystore.type=PEM\n\
+                 listener.name.secure.ssl.keystore.location={}\n",
                 secure.user,
                 secure.password,
                 secure.keystore.display(),
-                secure.keystore_password
             ),
         ),
     };
@@ -199,7 +198,7 @@ fn java(jars: &Path) -> Command {
     java
 }
 
-fn format_storage(jars: &Path, properties: &Path) -> Result<()> {
+fn format_storage(jars: &Path, properties: &Path, secure: Option<&Secure>) -> Result<()> {
     let run = |arguments: &[&str]| -> Result<String> {
         let output = java(jars)
             .arg("kafka.tools.StorageTool")
@@ -218,7 +217,15 @@ fn format_storage(jars: &Path, properties: &Path) -> Result<()> {
     let properties = properties
         .to_str()
         .context("the temporary directory's path is no text")?;
-    run(&["format", "-t", &id, "-c", properties]).map(|_| ())
+    let scram = secure.map(|Secure { user, password, .. }| {
+        [
+            "--add-scram".to_owned(),
+            format!("SCRAM-SHA-256=[name={user},password={password}]"),
+        ]
+    });
+    let scram = scram.iter().flatten().map(String::as_str);
+    let format = ["format", "-t", &id, "-c", properties].into_iter().chain(scram);
+    run(&format.collect::<Vec<_>>()).map(|_| ())
 }
 
 fn start_broker(jars: &Path, directory: &Path) -> Result<Child> {

@@ -65,6 +65,11 @@ impl Snapshots {
         Snapshots::new(self.store.clone(), self.key.clone(), self.keep)
     }
 
+    /// The file that was published or loaded last.
+    pub fn newest(&self) -> Option<&str> {
+        self.newest.as_deref()
+    }
+
     /// The newest snapshot that is whole and fits, and what was passed over on the way to it.
     pub async fn load(
         &mut self,

@@ -107,12 +107,10 @@ pub async fn consume(
 ) -> Result<()> {
     let mut topics = BTreeMap::new();
     for source in &config.sources {
-        let registry = source.registry.as_deref().map(Registry::new).transpose();
-        let registry = registry.map_err(|error| ConfigError::new(format!("{error:#}")))?;
         let topic = SourceOfTopic {
             setup: config.setup_of(source)?,
             start: source.start,
-            registry: registry.map(Arc::new),
+            registry: config.registry(source)?.map(Arc::new),
         };
         topics.insert(source.topic.clone(), topic);
     }
@@ -127,7 +125,7 @@ pub async fn consume(
         brokers: config.kafka.brokers.clone(),
         group: config.kafka.group.clone(),
         topics: config.sources.iter().map(|source| source.topic.clone()).collect(),
-        settings: config.kafka.settings.clone(),
+        settings: config.kafka_settings()?,
     };
     settings
         .check()
@@ -147,14 +145,18 @@ struct Interrupted;
 /// Between two tries to reach ClickHouse at a start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Whether ClickHouse could not be reached, as against having said no.
+/// Whether ClickHouse could not be reached, as against having said no, or not being who we trust.
 fn is_away(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
+    // As rustls says it; no library on the way hands its error on as what it is.
+    let mut causes = error.chain().map(ToString::to_string);
+    let is_stranger = causes.any(|cause| cause.starts_with("invalid peer certificate"));
+    let is_network = error.chain().any(|cause| {
         matches!(
             cause.downcast_ref::<cambium_clickhouse::ClientError>(),
             Some(cambium_clickhouse::ClientError::Network(_) | cambium_clickhouse::ClientError::TimedOut)
         )
-    })
+    });
+    is_network && !is_stranger
 }
 
 /// What the partitions of one topic have of their own.

@@ -161,7 +161,9 @@ impl std::fmt::Display for StartError {
 pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
-    let (loaded, passed_over) = snapshots.load(|loaded| goes_with(&journal, loaded)).await?;
+    let (loaded, passed_over) = snapshots
+        .load_fitting(|loaded| goes_with(&journal, loaded))
+        .await?;
     for why in passed_over {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
     }

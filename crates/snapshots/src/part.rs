@@ -29,13 +29,17 @@ impl Part {
         }
     }
 
-    /// Names sort as positions do; of two at one position the full one comes last.
-    pub fn name(&self) -> String {
+    /// Its name and its bytes. Names sort as positions do, and are of one content each: two owners may be at one
+    /// position, and who goes on from the file of one never meets that of the other.
+    pub fn file(&self) -> Result<(String, Vec<u8>)> {
+        let bytes = self.encode()?;
         let kind = if self.base.is_some() { "delta" } else { "full" };
-        format!("{:05}-{:020}.{kind}", self.epoch, self.position)
+        let content = xxh3_64(&bytes) as u32;
+        let name = format!("{:05}-{:020}-{content:08x}.{kind}", self.epoch, self.position);
+        Ok((name, bytes))
     }
 
-    pub fn encode(&self) -> Result<Vec<u8>> {
+    fn encode(&self) -> Result<Vec<u8>> {
         let plain = postcard::to_stdvec(self).context("the snapshot cannot be encoded")?;
         let body = zstd::bulk::compress(&plain, 1).context("the snapshot cannot be compressed")?;
         let mut bytes = MAGIC.to_vec();

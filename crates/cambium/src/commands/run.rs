@@ -200,7 +200,7 @@ impl Assigner for Owners {
             earliest: held.earliest,
             end: held.end,
             first,
-            look: &|offset| held.mark_at(offset),
+            look: &|offset| held.look(offset),
         };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {

@@ -11,6 +11,7 @@ mod read;
 mod registry;
 mod sample;
 mod source;
+mod topics;
 
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
@@ -22,3 +23,4 @@ pub use read::read_all;
 pub use registry::Registry;
 pub use sample::{Held, sample};
 pub use source::{Assigner, Settings, Source, Worker};
+pub use topics::TopicNow;

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use cambium_engine::Capture;
+use fail::fail_point;
+use object_store::PutPayload;
 use object_store::path::Path as Key;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::part::Part;
-use crate::{Entry, Store};
+use crate::{Creation, Entry, Store};
 
 const JOURNAL: &str = "journal.json";
+const CREATIONS: &str = "topic.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
 
@@ -29,6 +34,22 @@ pub struct Snapshots {
     /// The newest that was published or loaded here, and how many changes lie before it.
     newest: Option<String>,
     chain: usize,
+}
+
+/// A snapshot to be written; it may be tried again and again.
+pub struct Publication {
+    name: String,
+    bytes: PutPayload,
+    is_full: bool,
+}
+
+/// What a snapshot goes on from is lost: only a start finds one that is whole.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} cannot be read, which later snapshots go on from. Start again: counting goes on from an older one"
+)]
+pub struct Broken {
+    name: String,
 }
 
 type Users = BTreeMap<(u32, u64), Vec<u8>>;
@@ -84,7 +105,17 @@ impl Snapshots {
 
     async fn part(&self, name: &str) -> Result<Part> {
         let bytes = self.store.get(&self.key.clone().join(name)).await?;
-        Part::decode(&bytes.with_context(|| format!("{name} is not there"))?).with_context(|| name.to_owned())
+        let part = bytes
+            .context("it is not there")
+            .and_then(|bytes| Part::decode(&bytes));
+        part.with_context(|| Broken {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Whether nothing can be written at present.
+    pub fn is_failing(&self) -> bool {
+        self.store.is_failing()
     }
 
     /// A snapshot with all that it goes on from, merged.
@@ -109,18 +140,31 @@ impl Snapshots {
         Ok((parts.swap_remove(0), users, chain))
     }
 
-    /// Publishes what changed since the last one; every so often as a full snapshot, merged here,
-    /// beside the partition.
-    pub async fn publish(&mut self, capture: Capture) -> Result<()> {
+    /// What changed since the last one, as it will be written.
+    pub fn prepare(&self, capture: Capture) -> Result<Publication> {
         let part = Part::new(capture, self.newest.clone());
-        let name = part.name();
+        Ok(Publication {
+            name: part.name(),
+            bytes: as_written(part.encode()?).into(),
+            is_full: part.base.is_none(),
+        })
+    }
+
+    /// Publishes what changed since the last one; every so often as a full snapshot, merged here,
+    /// beside the partition. It can be tried again where it failed, unless the chain is [`Broken`].
+    pub async fn publish(&mut self, publication: &Publication) -> Result<()> {
+        let name = publication.name.as_str();
         self.store
-            .put(&self.key.clone().join(name.as_str()), part.encode()?)
+            .put(&self.key.clone().join(name), publication.bytes.clone())
             .await?;
-        self.chain += usize::from(part.base.is_some());
-        self.newest = Some(name.clone());
+        fail_point!("after-snapshot");
+        if self.newest.as_deref() != Some(name) {
+            self.chain += usize::from(!publication.is_full);
+            self.newest = Some(name.to_owned());
+        }
         if self.chain >= MAX_CHAIN {
-            self.make_full(&name).await?;
+            self.make_full(name).await?;
+            fail_point!("before-deleting");
             self.forget_old().await?;
         }
         Ok(())
@@ -153,6 +197,7 @@ impl Snapshots {
             return Ok(());
         };
         for name in names.into_iter().filter(|name| *name < oldest) {
+            fail_point!("while-deleting");
             // The change at the same position as the full one sorts before it, and is not needed.
             self.store.delete(&self.key.clone().join(name)).await?;
         }
@@ -171,17 +216,41 @@ impl Snapshots {
 
     /// The setups and where each came into force.
     pub async fn journal(&self) -> Result<Vec<Entry>> {
-        match self.store.get(&self.key.clone().join(JOURNAL)).await? {
-            None => Ok(Vec::new()),
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("the journal {}/{JOURNAL} cannot be read", self.key)),
-        }
+        self.list(JOURNAL).await
     }
 
     pub async fn write_journal(&self, entries: &[Entry]) -> Result<()> {
-        let bytes = serde_json::to_vec(entries).context("the journal cannot be encoded")?;
-        self.store.put(&self.key.clone().join(JOURNAL), bytes).await
+        self.write_list(JOURNAL, entries).await
     }
+
+    /// Which creation of its topic was counted in each epoch.
+    pub async fn creations(&self) -> Result<Vec<Creation>> {
+        self.list(CREATIONS).await
+    }
+
+    pub async fn write_creations(&self, creations: &[Creation]) -> Result<()> {
+        self.write_list(CREATIONS, creations).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
+        match self.store.get(&self.key.clone().join(name)).await? {
+            None => Ok(Vec::new()),
+            Some(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("{}/{name} cannot be read", self.key))
+            }
+        }
+    }
+
+    async fn write_list<T: Serialize>(&self, name: &str, list: &[T]) -> Result<()> {
+        let bytes = serde_json::to_vec(list).with_context(|| format!("{name} cannot be encoded"))?;
+        self.store.put(&self.key.clone().join(name), bytes).await
+    }
+}
+
+/// What is left of a file whose writer dies in the middle, where the tests want that.
+fn as_written(bytes: Vec<u8>) -> Vec<u8> {
+    fail_point!("torn-snapshot", |_| bytes[..bytes.len() / 2].to_vec());
+    bytes
 }
 
 #[cfg(test)]
@@ -230,13 +299,9 @@ mod tests {
             let gone = (position > 20)
                 .then_some(())
                 .map_or(Some(position as u8), |()| None);
-            snapshots
-                .publish(capture(
-                    position,
-                    &[(position as u64 % 3, gone), (7, Some(position as u8))],
-                ))
-                .await
-                .unwrap();
+            let users = [(position as u64 % 3, gone), (7, Some(position as u8))];
+            let publication = snapshots.prepare(capture(position, &users)).unwrap();
+            snapshots.publish(&publication).await.unwrap();
         }
         assert_eq!(states(&store, &topic).await, (30, vec![(7, 30)], 0));
 

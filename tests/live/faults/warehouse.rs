@@ -1,0 +1,74 @@
+//! ClickHouse that is away, hangs, fails, or does what it is asked without saying so.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::super::stage::free_port;
+use super::super::{Process, program};
+use super::Place;
+use super::proxy::Mood;
+use super::shop::Measured;
+
+/// A question waits for five seconds, and not for a minute as usual.
+const IMPATIENT: &str = "patience=return(5000)";
+const NOT_READY: &str = "ClickHouse does not take rows";
+
+/// In a mood for some seconds, while events come.
+pub async fn in_a_mood(place: Place, mood: Mood) -> Measured {
+    let mut shop = place.shop(2).await;
+    shop.sells(500);
+    let counting = shop.counts_with(&[], IMPATIENT);
+    shop.is_counted().await;
+    counting.is_ready().await;
+    shop.clickhouse.turns(mood);
+    shop.sells_for(2).await;
+    counting.answers_ready(NOT_READY).await;
+    shop.sells_for(2).await;
+    shop.clickhouse.turns(Mood::Passes);
+    let over = Instant::now();
+    let measured = shop.measured(over).await;
+    counting.is_ready().await;
+    counting.ends().await;
+    measured
+}
+
+/// In a mood when a process starts: it waits.
+pub async fn in_a_mood_at_the_start(place: Place, mood: Mood) -> Measured {
+    let mut shop = place.shop(2).await;
+    shop.sells(500);
+    shop.clickhouse.turns(mood);
+    let counting = shop.counts_with(&[], IMPATIENT);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    shop.clickhouse.turns(Mood::Passes);
+    let over = Instant::now();
+    let measured = shop.measured(over).await;
+    counting.ends().await;
+    measured
+}
+
+/// Killed, and started again after some seconds; a server of its own.
+pub async fn killed(place: Place) -> Measured {
+    let directory = tempfile::tempdir().unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let serve = || {
+        let mut command = Command::new(program());
+        command
+            .args(["clickhouse", "--listen", &listen, "--data"])
+            .arg(directory.path());
+        Process::start(&mut command)
+    };
+    let server = serve();
+    let mut shop = place.shop_on(&format!("http://{listen}"), 2).await;
+    shop.sells(500);
+    let counting = shop.counts();
+    shop.is_counted().await;
+    shop.sells(100);
+    server.kill();
+    shop.sells_for(2).await;
+    counting.answers_ready(NOT_READY).await;
+    let over = Instant::now();
+    let _server = serve();
+    let measured = shop.measured(over).await;
+    counting.ends().await;
+    measured
+}

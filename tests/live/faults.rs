@@ -3,12 +3,14 @@
 //! All rows share one Kafka and one ClickHouse; each has a topic, a group, a database and snapshots of its own. Most of
 //! them wait for the most part, so several go on at a time.
 
+mod brokers;
 mod clocks;
 mod deaths;
 mod everything;
 mod group;
 mod proxy;
 mod records;
+mod registry;
 mod shop;
 mod snapshots;
 mod topics;
@@ -84,6 +86,22 @@ fn faults() -> Vec<Fault> {
     let hands_over = |what, point| fault(what, GOES_ON, move |place| deaths::handing_over(place, point));
     let mood = |what, mood| fault(what, WAITS, move |place| warehouse::in_a_mood(place, mood));
     vec![
+        // Those that take longest come first.
+        fault(
+            "processes, ClickHouse and the broker are killed, one after the other",
+            "all wait, and go on",
+            everything::at_once,
+        ),
+        fault(
+            "the leader of three brokers is killed",
+            "goes on",
+            brokers::the_leader_of_three,
+        ),
+        fault(
+            "the only broker is killed, and started again",
+            WAITS,
+            brokers::the_only_one,
+        ),
         dies("killed before a flush is sent", "before-flush=6*off->panic"),
         dies(
             "killed between two tables' inserts",
@@ -190,6 +208,11 @@ fn faults() -> Vec<Fault> {
             "the snapshots' directory cannot be written",
             GOES_ON_WITHOUT,
             snapshots::read_only,
+        ),
+        fault(
+            "the schema registry is away, and does not know a schema",
+            WAITS,
+            registry::is_down,
         ),
         fault(
             "one record in ten is broken, one has 5 MB, some are of 1970 or tomorrow",

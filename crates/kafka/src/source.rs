@@ -355,6 +355,7 @@ impl<A: Assigner> Source<A> {
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
         let keys = keys(&partitions);
+        self.check_topics()?;
         let looker = Looker::new(self.config.clone());
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
@@ -381,7 +382,6 @@ impl<A: Assigner> Source<A> {
             .consumer
             .fetch_watermarks(topic, partition, BROKER_TIMEOUT)
             .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
-        self.check_topics()?;
         let now = self.topic_now(topic)?;
         let log = PartitionLog {
             topic,

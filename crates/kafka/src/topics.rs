@@ -28,6 +28,9 @@ pub(crate) fn topics_now<C: ClientContext>(
     names: &[&str],
     patience: Duration,
 ) -> Result<BTreeMap<String, TopicNow>> {
+    // Left to itself, librdkafka asks the controller, which the in-process broker has not got.
+    let asked = client.fetch_metadata(names.first().copied(), patience);
+    let broker = asked.context("no broker answers")?.orig_broker_id();
     let patience_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     let names: Vec<CString> = names
         .iter()
@@ -44,6 +47,7 @@ pub(crate) fn topics_now<C: ClientContext>(
             native::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
         );
         native::rd_kafka_AdminOptions_set_request_timeout(options, patience_ms, null_mut(), 0);
+        native::rd_kafka_AdminOptions_set_broker(options, broker, null_mut(), 0);
         let topics = native::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
         let queue = native::rd_kafka_queue_new(native);
         native::rd_kafka_DescribeTopics(native, topics, options, queue);

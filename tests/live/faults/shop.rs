@@ -42,7 +42,7 @@ pub struct Shop {
     pub source: String,
     /// What was counted of a log that is gone.
     pub before: Vec<Record>,
-    product: Product,
+    pub product: Product,
     processes: usize,
 }
 
@@ -93,6 +93,22 @@ impl Shop {
             sent.unwrap();
         }
         tokio::task::block_in_place(|| producer.flush(Duration::from_secs(60))).unwrap();
+    }
+
+    /// The same beside what else happens.
+    pub fn sells_meanwhile(&mut self, events: usize) -> tokio::task::JoinHandle<()> {
+        let publications: Vec<_> = self.product.by_ref().take(events).collect();
+        let (producer, topic) = (self.producer(), self.name.clone());
+        tokio::task::spawn_blocking(move || {
+            for (number, one) in publications.iter().enumerate() {
+                let sent = producer.send(&topic, &one.payload, Some(one.timestamp_ms));
+                sent.unwrap();
+                if number % 10_000 == 0 {
+                    std::thread::sleep(Duration::from_millis(700));
+                }
+            }
+            producer.flush(Duration::from_secs(120)).unwrap();
+        })
     }
 
     /// Events happen for so many seconds.

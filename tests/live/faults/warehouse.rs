@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::super::stage::free_port;
 use super::super::{Process, program};
 use super::Place;
@@ -46,19 +48,46 @@ pub async fn in_a_mood_at_the_start(place: Place, mood: Mood) -> Measured {
     measured
 }
 
-/// Killed, and started again after some seconds; a server of its own.
-pub async fn killed(place: Place) -> Measured {
-    let directory = tempfile::tempdir().unwrap();
-    let listen = format!("127.0.0.1:{}", free_port());
-    let serve = || {
+/// A ClickHouse that may be killed.
+pub struct Server {
+    listen: String,
+    directory: TempDir,
+    process: Option<Process>,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        let mut server = Server {
+            listen: format!("127.0.0.1:{}", free_port()),
+            directory: tempfile::tempdir().unwrap(),
+            process: None,
+        };
+        server.serves_again();
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    pub fn kill(&mut self) {
+        self.process.take().unwrap().kill();
+    }
+
+    /// On the same data.
+    pub fn serves_again(&mut self) {
         let mut command = Command::new(program());
         command
-            .args(["clickhouse", "--listen", &listen, "--data"])
-            .arg(directory.path());
-        Process::start(&mut command)
-    };
-    let server = serve();
-    let mut shop = place.shop_on(&format!("http://{listen}"), 2).await;
+            .args(["clickhouse", "--listen", &self.listen, "--data"])
+            .arg(self.directory.path());
+        self.process = Some(Process::start(&mut command));
+    }
+}
+
+/// Killed, and started again after some seconds.
+pub async fn killed(place: Place) -> Measured {
+    let mut server = Server::start();
+    let mut shop = place.shop_on(&server.url(), 2).await;
     shop.sells(500);
     let counting = shop.counts();
     shop.is_counted().await;
@@ -67,7 +96,7 @@ pub async fn killed(place: Place) -> Measured {
     shop.sells_for(2).await;
     counting.answers_ready(NOT_READY).await;
     let over = Instant::now();
-    let _server = serve();
+    server.serves_again();
     let measured = shop.measured(over).await;
     counting.ends().await;
     measured

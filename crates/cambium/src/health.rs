@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use cambium_clickhouse::WriterStatus;
+use cambium_kafka::News;
 use cambium_snapshots::Store;
 
 #[derive(Default)]
@@ -12,6 +13,7 @@ pub struct Health {
     opened: OnceLock<(Arc<WriterStatus>, Store)>,
     has_partitions: AtomicBool,
     broker_is_silent: AtomicBool,
+    topic_is_gone: AtomicBool,
     /// Partitions that wait for a schema registry.
     waiting_for_registry: Arc<AtomicUsize>,
 }
@@ -27,6 +29,10 @@ impl Health {
             (
                 self.broker_is_silent.load(Ordering::Relaxed),
                 "Kafka does not answer",
+            ),
+            (
+                self.topic_is_gone.load(Ordering::Relaxed),
+                "a topic does not exist any more",
             ),
             (
                 self.waiting_for_registry.load(Ordering::Relaxed) > 0,
@@ -52,8 +58,11 @@ impl Health {
         self.has_partitions.store(true, Ordering::Relaxed);
     }
 
-    pub fn hears_from_broker(&self, it_answers: bool) {
-        self.broker_is_silent.store(!it_answers, Ordering::Relaxed);
+    pub fn hears(&self, news: News) {
+        let is = |what| news == what;
+        self.broker_is_silent
+            .store(is(News::NoBrokerAnswers), Ordering::Relaxed);
+        self.topic_is_gone.store(is(News::TopicIsGone), Ordering::Relaxed);
     }
 
     /// For as long as what it gives lives.

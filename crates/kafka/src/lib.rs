@@ -22,5 +22,5 @@ pub use producer::{Producer, create_topic};
 pub use read::read_all;
 pub use registry::Registry;
 pub use sample::{Held, sample};
-pub use source::{Assigner, Settings, Source, Worker};
+pub use source::{Assigner, News, Settings, Source, TopicChanged, Worker};
 pub use topics::TopicNow;

@@ -89,8 +89,17 @@ pub trait Worker: Send + 'static {
 pub trait Assigner {
     type Worker: Worker;
     fn start(&mut self, log: &PartitionLog<'_>) -> Result<Self::Worker>;
-    /// Told once a second whether a broker answers what is asked about the partitions.
-    fn hears_from_broker(&self, it_answers: bool);
+    /// Told once a second what is heard of the topics that are read.
+    fn hears(&self, news: News);
+}
+
+/// What is heard of the topics that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    AllIsWell,
+    NoBrokerAnswers,
+    /// A topic does not exist any more: nothing is read until it does.
+    TopicIsGone,
 }
 
 enum Rebalance {
@@ -406,14 +415,16 @@ impl<A: Assigner> Source<A> {
         Ok(now.clone())
     }
 
-    /// Whether all topics are still those that they were. A broker that does not answer says nothing, nor does a topic
-    /// that is gone: until there is another, nothing is read.
-    fn check_topics(&self) -> Result<()> {
+    /// Whether all topics are still those that they were.
+    fn check_topics(&self) -> Result<News> {
         let names: Vec<&str> = self.topics.keys().map(String::as_str).collect();
         if names.is_empty() {
-            return Ok(());
+            return Ok(News::AllIsWell);
         }
-        let found = topics_now(self.consumer.client(), &names, ANSWER_TIMEOUT).unwrap_or_default();
+        let Ok(found) = topics_now(self.consumer.client(), &names, ANSWER_TIMEOUT) else {
+            return Ok(News::NoBrokerAnswers);
+        };
+        let is_gone = found.len() < names.len();
         for (topic, is) in found {
             let Some(was) = self.topics.get(&topic).filter(|was| **was != is) else {
                 continue;
@@ -429,7 +440,11 @@ impl<A: Assigner> Source<A> {
                 .into()
             });
         }
-        Ok(())
+        Ok(if is_gone {
+            News::TopicIsGone
+        } else {
+            News::AllIsWell
+        })
     }
 
     /// Threads are joined before their partitions are given back.
@@ -476,18 +491,15 @@ impl<A: Assigner> Source<A> {
             bail!("a partition's thread ended by itself");
         }
         let mut safe = TopicPartitionList::new();
-        let mut is_silent = !self.threads.is_empty();
         for ((topic, partition), thread) in &self.threads {
             if let Ok((_, end)) = self.consumer.fetch_watermarks(topic, *partition, ANSWER_TIMEOUT) {
                 thread.end.fetch_max(end, Ordering::Relaxed);
-                is_silent = false;
             }
             let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));
             safe.add_partition_offset(topic, *partition, offset)
                 .context("an offset is not valid")?;
         }
-        self.assigner.hears_from_broker(!is_silent);
-        self.check_topics()?;
+        self.assigner.hears(self.check_topics()?);
         self.commit(&safe);
         Ok(())
     }

@@ -22,9 +22,12 @@ fn admin(shop: &Shop) -> AdminClient<DefaultClientContext> {
     config.set("bootstrap.servers", &shop.brokers).create().unwrap()
 }
 
-async fn create_again(shop: &Shop, partitions: i32) {
+async fn delete(shop: &Shop) {
     let options = AdminOptions::new();
     admin(shop).delete_topics(&[&shop.name], &options).await.unwrap();
+}
+
+async fn create_again(shop: &Shop, partitions: i32) {
     let begun = Instant::now();
     // A name is free again a moment after its topic is gone.
     loop {
@@ -74,6 +77,8 @@ pub async fn created_again_while_it_is_read(place: Place) -> Measured {
     let counting = shop.counts();
     shop.is_counted().await;
     let old = shop.log();
+    delete(&shop).await;
+    counting.answers_ready("does not exist any more").await;
     create_again(&shop, 2).await;
     shop.sells(600);
     counting.stops(CREATED_AGAIN).await;
@@ -88,6 +93,7 @@ pub async fn created_again_between_runs(place: Place) -> Measured {
     shop.is_counted().await;
     counting.ends().await;
     let old = shop.log();
+    delete(&shop).await;
     create_again(&shop, 2).await;
     shop.sells(100);
     refused_then_accepted(shop, old, CREATED_AGAIN).await

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::is_passing;
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, PartitionLog, Registry, Settings, Source, Worker};
+use cambium_kafka::{Assigner, News, PartitionLog, Registry, Settings, Source, Worker};
 use cambium_pipeline::{Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
@@ -168,8 +168,8 @@ struct Owners {
 impl Assigner for Owners {
     type Worker = PartitionWorker;
 
-    fn hears_from_broker(&self, it_answers: bool) {
-        self.health.hears_from_broker(it_answers);
+    fn hears(&self, news: News) {
+        self.health.hears(news);
     }
 
     fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {

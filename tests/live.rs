@@ -2,16 +2,19 @@
 //! and takes it down; one that cannot start its server fails.
 
 mod alerts;
+mod certificates;
 mod channels;
 mod clickhouse;
 mod command_line;
 mod faults;
 mod files;
 mod hook;
+mod hostile;
 mod kafka;
 mod keys;
 mod meanings;
 mod registry;
+mod secure;
 mod sketches;
 mod stage;
 mod starts;

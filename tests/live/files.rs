@@ -13,10 +13,10 @@ const HOUR: i64 = 3_600_000;
 const START: i64 = 1_700_000_000_000;
 
 /// A directory with a configuration, files and what is counted of them.
-struct Place(TempDir);
+pub struct Place(TempDir);
 
 impl Place {
-    fn new(configuration: &str) -> Place {
+    pub fn new(configuration: &str) -> Place {
         let place = Place(tempfile::tempdir().unwrap());
         place.write("c.toml", configuration.as_bytes());
         place
@@ -26,19 +26,19 @@ impl Place {
         self.0.path()
     }
 
-    fn write(&self, name: &str, content: &[u8]) {
+    pub fn write(&self, name: &str, content: &[u8]) {
         std::fs::write(self.path().join(name), content).unwrap();
     }
 
     /// What a replay says: the account, and the notes beside it.
-    fn replay(&self, files: &[&str]) -> (String, String) {
+    pub fn replay(&self, files: &[&str]) -> (String, String) {
         let output = cambium(self.path(), &[&["replay", "--config", "c.toml"], files].concat());
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         (String::from_utf8(output.stdout).unwrap(), said)
     }
 
-    fn query(&self, sql: &str) -> String {
+    pub fn query(&self, sql: &str) -> String {
         let output = cambium(self.path(), &["query", "--config", "c.toml", sql]);
         assert!(
             output.status.success(),

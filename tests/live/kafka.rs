@@ -1,69 +1,30 @@
 //! Kafka as users have it: record batches in every compression, TLS and passwords, several topics.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use apache_avro::types::Value;
 use cambium_kafka::{LocalKafka, Producer, Secure, create_topic};
 
+use super::certificates::Authority;
 use super::{Process, client, engine, number, program};
 
 const TIME: i64 = 1_700_000_000_000;
-
-/// A key of its own, and its certificate as PEM.
-fn certificate(directory: &Path, password: &str) -> Secure {
-    let keystore = directory.join("broker.p12");
-    let keytool = |arguments: &[&str]| {
-        let output = Command::new("keytool")
-            .args(arguments)
-            .args([
-                "-alias",
-                "broker",
-                "-storetype",
-                "PKCS12",
-                "-storepass",
-                password,
-                "-keystore",
-            ])
-            .arg(&keystore)
-            .output()
-            .expect("a JDK has keytool");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
-        output.stdout
-    };
-    keytool(&[
-        "-genkeypair",
-        "-keyalg",
-        "RSA",
-        "-dname",
-        "CN=127.0.0.1",
-        "-ext",
-        "SAN=ip:127.0.0.1",
-        "-validity",
-        "2",
-    ]);
-    let pem = keytool(&["-exportcert", "-rfc"]);
-    std::fs::write(directory.join("ca.pem"), pem).unwrap();
-    Secure {
-        keystore: keystore.clone(),
-        keystore_password: password.to_owned(),
-        user: "alice".to_owned(),
-        password: "wonderland".to_owned(),
-    }
-}
 
 /// Every compression, each by a producer of its own; two topics with fields in different places; read
 /// over TLS with a password.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_compression_is_read_over_tls_from_several_topics() {
     let directory = tempfile::tempdir().unwrap();
-    let secure = certificate(directory.path(), "changeit");
+    let authority = Authority::new(directory.path().join("ca.pem"));
+    let keystore = directory.path().join("broker.pem");
+    authority.signs(false).write(&keystore);
+    let secure = Secure {
+        keystore,
+        user: "alice".to_owned(),
+        password: "wonderland".to_owned(),
+    };
     let kafka = LocalKafka::start_with(Some(&secure)).unwrap();
     let engine = engine(&directory.path().join("clickhouse"));
     let client = client(engine.url());
@@ -72,7 +33,7 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
             .await
             .unwrap();
     }
-    let ca = directory.path().join("ca.pem");
+    let ca = authority.file;
     let settings = |compression: &str| {
         BTreeMap::from(
             [
@@ -207,32 +168,5 @@ async fn every_compression_is_read_over_tls_from_several_topics() {
             .await
             .unwrap(),
         5
-    );
-}
-
-/// A wrong password ends the program, and says so.
-#[test]
-fn a_wrong_password_is_said() {
-    let directory = tempfile::tempdir().unwrap();
-    let secure = certificate(directory.path(), "changeit");
-    let kafka = LocalKafka::start_with(Some(&secure)).unwrap();
-    let text = format!(
-        r#"
-        [kafka]
-        brokers = "{}"
-        settings = {{ "security.protocol" = "SASL_SSL", "sasl.mechanism" = "PLAIN", "sasl.username" = "alice", "sasl.password" = "wrong", "ssl.ca.location" = "{}" }}
-        [[source]]
-        topic = "events"
-        "#,
-        kafka.secure_brokers(),
-        directory.path().join("ca.pem").display()
-    );
-    std::fs::write(directory.path().join("c.toml"), text).unwrap();
-    let output = super::cambium(directory.path(), &["check", "--config", "c.toml"]);
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("FAIL  topic events") && said.contains("uthenticat"),
-        "{said}"
     );
 }

@@ -140,7 +140,7 @@ async fn becomes(client: &cambium_clickhouse::Client, query: &str, wanted: i64) 
     }
 }
 
-fn get(address: std::net::SocketAddr, path: &str) -> String {
+pub fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     write!(
         stream,

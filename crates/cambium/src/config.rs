@@ -3,8 +3,10 @@
 mod alerts;
 mod channels;
 mod definitions;
+mod secrets;
 mod sections;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -12,9 +14,10 @@ use cambium_alerts::Rule;
 use cambium_clickhouse::Keep;
 use cambium_engine::{HashKey, Setup};
 use cambium_event::{self as event, Decoders, EVENT_SCHEMA, Plan, SchemaText, Schemas};
-use cambium_kafka::Place;
+use cambium_kafka::{Place, Registry};
 use cambium_notify::{Channel, Settings as Watching, pipeline_rules};
 
+pub use secrets::in_file;
 pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
 
@@ -68,7 +71,7 @@ impl Config {
     }
 
     pub fn parse(text: &str, directory: PathBuf) -> Result<Config> {
-        let mut table: toml::Table = text.parse().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut table: toml::Table = text.parse().map_err(|error| syntax(text, &error))?;
         let sections = Sections::take(&mut table)?;
         let mut names = std::collections::BTreeSet::new();
         for channel in &sections.channel {
@@ -121,14 +124,14 @@ impl Config {
     }
 
     /// Where what becomes of alerts is written down.
-    pub fn alerts_journal(&self) -> Place {
+    pub fn alerts_journal(&self) -> Result<Place> {
         let usual = || format!("{}-alerts", self.kafka.group);
-        Place {
+        Ok(Place {
             brokers: self.kafka.brokers.clone(),
-            settings: self.kafka.settings.clone(),
+            settings: self.kafka_settings()?,
             topic: self.alerts.topic.clone().unwrap_or_else(usual),
             group: usual(),
-        }
+        })
     }
 
     /// A rule by its name.
@@ -158,7 +161,7 @@ impl Config {
             channels: channels?,
             zones: zones.collect(),
             topics: self.sources.iter().map(|source| source.topic.clone()).collect(),
-            journal: self.alerts_journal(),
+            journal: self.alerts_journal()?,
             counted_by: alerts::counted_by(&self.setup),
             session_gap_ms: alerts::session_gap_ms(&self.setup),
             steps_before: alerts::steps_before(&self.setup)?,
@@ -245,11 +248,50 @@ impl Config {
         }
     }
 
+    /// Any settings of librdkafka, with what their files and variables hold now.
+    pub fn kafka_settings(&self) -> Result<BTreeMap<String, String>> {
+        secrets::settings(&self.kafka.settings, &self.directory)
+    }
+
+    /// The names of secrets that stand in the configuration itself.
+    pub fn open_secrets(&self) -> impl Iterator<Item = &str> {
+        secrets::open_secrets(&self.kafka.settings)
+    }
+
     pub fn clickhouse_password(&self) -> Result<Option<String>> {
-        let Some(file) = &self.clickhouse.password_file else {
+        let ClickHouse {
+            password_file,
+            password_env,
+            ..
+        } = &self.clickhouse;
+        secrets::password("[clickhouse] ", (password_file, password_env), &self.directory)
+    }
+
+    /// The schema registry of a source, where it has one.
+    pub fn registry(&self, source: &Source) -> Result<Option<Registry>> {
+        let Some(url) = &source.registry else {
             return Ok(None);
         };
-        let text = self.read_file("[clickhouse] password_file", file)?;
-        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+        let written = (&source.registry_password_file, &source.registry_password_env);
+        let password = secrets::password("[[source]] registry_", written, &self.directory)?;
+        let registry = Registry::new(url, source.registry_user.as_deref(), password);
+        Ok(Some(registry.map_err(|error| ConfigError(format!("{error:#}")))?))
+    }
+}
+
+/// What is no TOML, and where. The line itself is not shown where a secret may stand in it.
+fn syntax(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    let lines = text.as_bytes()[..at]
+        .iter()
+        .filter(|byte| **byte == b'\n')
+        .count();
+    let line = text.lines().nth(lines).unwrap_or_default();
+    let is_secret = ["password", "secret", "url", "settings"]
+        .iter()
+        .any(|word| line.contains(word));
+    match is_secret {
+        true => anyhow::anyhow!("line {}: {}", lines + 1, error.message()),
+        false => anyhow::anyhow!("{error}"),
     }
 }

@@ -32,11 +32,11 @@ impl Reader {
             Some(FieldSource::Path(path)) if !path.contains('.') => Some(path.clone()),
             Some(_) => None,
         };
-        let registry = source.and_then(|source| source.registry.as_deref());
+        let registry = source.map(|source| config.registry(source)).transpose()?;
         Ok(Reader {
             decoders: Decoders::new(Plan::new(&setup.fields, &[]), setup.format, &Schemas::new())?,
             schemas: Schemas::new(),
-            registry: registry.map(Registry::new).transpose()?,
+            registry: registry.flatten(),
             message_id_member,
         })
     }

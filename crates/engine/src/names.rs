@@ -1,11 +1,13 @@
-//! Names as integers. Each kind of name keeps its first values, up to a limit; what comes after
-//! is `(other)`, so that a field filled with ids by mistake costs a bounded amount of memory.
+//! Names as integers. Each kind of name keeps its first values, up to a limit and so many bytes; what comes after
+//! is `(other)`, so that a field filled with ids or whole pages by mistake costs a bounded amount of memory.
 
 use cambium_event::{IN_ENDS, ends};
 use serde::{Deserialize, Serialize};
 
 use crate::Map;
 
+/// The texts of one kind together take so much at most: ten thousand of 1.6 kB, or sixteen as long as a record may be.
+const MAX_TEXT_BYTES: usize = 16 << 20;
 /// The text of values beyond the limit.
 pub const OTHER: &str = "(other)";
 /// The number of what is missing.
@@ -43,6 +45,9 @@ struct Dictionary {
     ids: Map<Box<str>, u32>,
     /// In the order of their numbers.
     texts: Vec<Box<str>>,
+    /// All of them together.
+    #[serde(skip)]
+    text_bytes: usize,
     #[serde(skip)]
     lately: Lately,
 }
@@ -97,7 +102,7 @@ pub struct Names {
     dictionaries: Vec<Dictionary>,
     limit: usize,
     /// How often a value was taken as `(other)`.
-    pub overflow: u64,
+    overflow: u64,
 }
 
 impl Names {
@@ -111,6 +116,10 @@ impl Names {
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    pub(crate) fn overflow(&self) -> u64 {
+        self.overflow
     }
 
     /// The number of a text; '' of anything but a property is "missing".
@@ -133,10 +142,13 @@ impl Names {
             dictionary.lately.put(ends, text, *id);
             return *id;
         }
-        if dictionary.texts.len() >= self.limit {
+        let is_full =
+            dictionary.texts.len() >= self.limit || dictionary.text_bytes + text.len() > MAX_TEXT_BYTES;
+        if is_full {
             self.overflow += 1;
             return OTHER_ID;
         }
+        dictionary.text_bytes += text.len();
         let id = OTHER_ID + 1 + dictionary.texts.len() as u32;
         dictionary.texts.push(text.into());
         dictionary.ids.insert(text.into(), id);
@@ -156,6 +168,7 @@ impl Names {
         for dictionary in &mut self.dictionaries {
             let numbered = dictionary.texts.iter().cloned().zip(OTHER_ID + 1..);
             dictionary.ids.extend(numbered);
+            dictionary.text_bytes = dictionary.texts.iter().map(|text| text.len()).sum();
         }
     }
 }
@@ -190,6 +203,24 @@ mod tests {
             if expected > OTHER_ID {
                 assert_eq!(names.text(Kind::Property(0), expected), text);
             }
+        }
+    }
+    /// Sixteen of a megabyte are kept, and short ones beside them as long as there is room; read again, it is the same.
+    #[test]
+    fn long_texts_take_no_more_room_than_there_is() {
+        let long = |number: usize| number.to_string().repeat(1 << 20);
+        let mut names = Names::new(10_000);
+        let kept =
+            |names: &mut Names, number: usize| is_one_name(names.intern(Kind::Event, Some(&long(number))));
+        assert!((0..9).all(|number| kept(&mut names, number)));
+        let mut again: Names = postcard::from_bytes(&postcard::to_stdvec(&names).unwrap()).unwrap();
+        again.restore();
+        for names in [&mut names, &mut again] {
+            // Two bytes a digit: three more fit.
+            let fit: Vec<bool> = (10..15).map(|number| kept(names, number)).collect();
+            assert_eq!(fit, [true, true, true, false, false]);
+            assert!(kept(names, 7) && is_one_name(names.intern(Kind::Event, Some("short"))));
+            assert_eq!(names.overflow(), 2);
         }
     }
 }

@@ -185,6 +185,11 @@ impl<L: List> Partition<L> {
         &self.setup
     }
 
+    /// How often a name was taken as `(other)`, since its kind had as many as are kept.
+    pub fn overflow(&self) -> u64 {
+        self.names.overflow()
+    }
+
     pub fn users(&self) -> usize {
         self.apps.iter().map(|app| app.users.len()).sum()
     }

@@ -46,12 +46,11 @@ impl Ports {
     }
 }
 
-/// A listener beside the plain one, with TLS and a user's password (SASL PLAIN).
+/// A listener beside the plain one, with TLS and a user's password (SASL PLAIN and SCRAM-SHA-256).
 #[derive(Clone, Debug)]
 pub struct Secure {
-    /// PKCS #12, with the broker's key and certificate.
+    /// PEM, with the broker's key and certificate.
     pub keystore: PathBuf,
-    pub keystore_password: String,
     pub user: String,
     pub password: String,
 }
@@ -84,7 +83,7 @@ impl LocalKafka {
                 server_properties(directory.path(), number, &ports, secure),
             )
             .context("cannot write Kafka's server.properties")?;
-            format_storage(&jars, &properties)?;
+            format_storage(&jars, &properties, secure)?;
             nodes.push(Node {
                 process: start_broker(&jars, directory.path(), count)?,
                 directory,
@@ -205,16 +204,16 @@ fn server_properties(directory: &Path, number: usize, all: &[Ports], secure: Opt
             format!(",SECURE://127.0.0.1:{secure_port}"),
             ",SECURE:SASL_SSL",
             format!(
-                "listener.name.secure.sasl.enabled.mechanisms=PLAIN\n\
+                "listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
                  listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
                  required user_{}=\"{}\";\n\
-                 listener.name.secure.ssl.keystore.type=PKCS12\n\
-                 listener.name.secure.ssl.keystore.location={}\n\
-                 listener.name.secure.ssl.keystore.password={}\n",
+                 listener.name.secure.scram-sha-256.sasl.jaas.config=\
+                 org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+                 listener.name.secure.ssl.keystore.type=PEM\n\
+                 listener.name.secure.ssl.keystore.location={}\n",
                 secure.user,
                 secure.password,
                 secure.keystore.display(),
-                secure.keystore_password
             ),
         ),
     };
@@ -256,12 +255,17 @@ fn java(jars: &Path) -> Command {
 /// Any id does, as long as all brokers of a cluster have it.
 const CLUSTER: &str = "Y2FtYml1bS1vbi1hLWxhcA";
 
-fn format_storage(jars: &Path, properties: &Path) -> Result<()> {
-    let output = java(jars)
+fn format_storage(jars: &Path, properties: &Path, secure: Option<&Secure>) -> Result<()> {
+    let mut format = java(jars);
+    format
         .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"])
-        .arg(properties)
-        .output()
-        .context("cannot run java, which runs Apache Kafka; install a JDK 17")?;
+        .arg(properties);
+    if let Some(Secure { user, password, .. }) = secure {
+        format.arg("--add-scram");
+        format.arg(format!("SCRAM-SHA-256=[name={user},password={password}]"));
+    }
+    let tried = "cannot run java, which runs Apache Kafka; install a JDK 17";
+    let output = format.output().context(tried)?;
     if !output.status.success() {
         bail!(
             "Kafka's storage tool failed: {}",

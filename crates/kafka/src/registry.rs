@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cambium_event::SchemaText;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -20,7 +21,10 @@ const SCHEMA_NOT_FOUND: u32 = 40403;
 
 pub struct Registry {
     client: reqwest::Client,
+    /// Without user and password: it is part of messages.
     url: Url,
+    user: String,
+    password: Option<String>,
     /// Held while a request is on its way: one request an id, whoever asks.
     answers: Mutex<BTreeMap<u32, Answer>>,
 }
@@ -49,13 +53,17 @@ struct Failure {
 }
 
 impl Registry {
-    /// `http://host:8081`; user and password may stand in the URL.
-    pub fn new(url: &str) -> Result<Registry> {
-        let url: Url = url
-            .parse()
-            .ok()
-            .filter(|url: &Url| !url.cannot_be_a_base())
-            .with_context(|| format!("[[source]] registry: '{url}' is no URL"))?;
+    /// `http://host:8081`; user and password may stand in the URL, and those that are given by themselves hold.
+    pub fn new(url: &str, user: Option<&str>, password: Option<String>) -> Result<Registry> {
+        let parsed: Option<Url> = url.parse().ok();
+        let mut url = parsed
+            .filter(|url| url.has_host())
+            .context("[[source]] registry: it is no URL; write it like \"http://localhost:8081\"")?;
+        let in_url = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let user = user.map_or_else(|| in_url(url.username()), str::to_owned);
+        let password = password.or_else(|| url.password().map(in_url));
+        let is_bare = url.set_username("").and(url.set_password(None)).is_ok();
+        ensure!(is_bare, "[[source]] registry: the URL can have no user");
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .build()
@@ -63,6 +71,8 @@ impl Registry {
         Ok(Registry {
             client,
             url,
+            user,
+            password,
             answers: Mutex::new(BTreeMap::new()),
         })
     }
@@ -124,7 +134,11 @@ impl Registry {
             segments.pop_if_empty().extend(path);
         }
         let tried = || format!("the schema registry did not answer {url}");
-        let response = self.client.get(url.clone()).send().await.with_context(tried)?;
+        let mut request = self.client.get(url.clone());
+        if !self.user.is_empty() {
+            request = request.basic_auth(&self.user, self.password.as_ref());
+        }
+        let response = request.send().await.with_context(tried)?;
         let status = response.status();
         let body = response.bytes().await.with_context(tried)?;
         if status.is_success() {
@@ -136,6 +150,9 @@ impl Registry {
             Ok(failure) if status == reqwest::StatusCode::NOT_FOUND && is_unknown(failure.error_code) => {
                 Ok(None)
             }
+            _ if status == reqwest::StatusCode::UNAUTHORIZED => bail!(
+                "the schema registry answered {status} to {url}: registry_user or the password is wrong"
+            ),
             _ => bail!(
                 "the schema registry answered {status} to {url}: {}",
                 String::from_utf8_lossy(&body[..body.len().min(200)])

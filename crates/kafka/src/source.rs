@@ -132,13 +132,29 @@ struct Group {
     /// Nobody carries rebalances out any more: what is given or taken is agreed to at once.
     leaving: AtomicBool,
     warned_at: Mutex<Option<Instant>>,
+    /// Whether the group has ever given us something: then we were let in.
+    has_joined: AtomicBool,
+    /// Why a broker does not let us in.
+    refused: Mutex<Option<String>>,
 }
 
 impl ClientContext for Group {
     fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
         // The end of a partition is told here too, though it is none.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
+        }
+        let is_refused = match code {
+            Some(RDKafkaErrorCode::Authentication) => true,
+            // A broker that is ending breaks handshakes off, too; and who was let in may wait for a certificate.
+            Some(RDKafkaErrorCode::SSL) => {
+                reason.contains("certificate") && !self.has_joined.load(Ordering::Relaxed)
+            }
+            _ => false,
+        };
+        if is_refused && let Ok(mut refused) = self.refused.lock() {
+            *refused = Some(reason.to_owned());
         }
         self.warn(format!("Kafka: {reason} ({error})"));
     }
@@ -173,6 +189,7 @@ impl ConsumerContext for Group {
         } else {
             Rebalance::Revoke(partitions.clone())
         };
+        self.has_joined.store(true, Ordering::Relaxed);
         if self.leaving.load(Ordering::Relaxed) {
             rebalance.agree(consumer);
         } else if let Ok(mut rebalances) = self.rebalances.lock() {
@@ -320,7 +337,17 @@ impl<A: Assigner> Source<A> {
 
     fn poll(&mut self, timeout: Duration) -> Result<()> {
         let consumer = self.consumer.clone();
-        match consumer.poll(timeout) {
+        let polled = consumer.poll(timeout);
+        // Nobody is let in by knocking again.
+        if let Ok(mut refused) = consumer.context().refused.lock()
+            && let Some(reason) = refused.take()
+        {
+            bail!(
+                "Kafka at {} does not let us in: {reason}; [kafka] settings say who we are and whom we trust",
+                self.brokers
+            );
+        }
+        match polled {
             None | Some(Err(KafkaError::PartitionEOF(_))) => {}
             // It came before its queue was split off: read again from there, on the queue.
             Some(Ok(message)) => {

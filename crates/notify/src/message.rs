@@ -28,6 +28,25 @@ pub enum Language {
     Zh,
 }
 
+/// A slice's value comes from whoever sends events: no channel needs more of it than this.
+const MOST_CHARS: usize = 120;
+
+/// A text that comes from events, as people can be shown it.
+fn shown(text: &str) -> String {
+    let visible = |char: char| {
+        if char.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            char
+        }
+    };
+    let mut shown: String = text.chars().take(MOST_CHARS).map(visible).collect();
+    if text.chars().nth(MOST_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// One change of an alert's state. Instants are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Message {
@@ -55,13 +74,15 @@ pub struct Message {
 impl Message {
     /// What is said of an alert.
     pub fn of(alert: &Alert, said: Said) -> Message {
+        let mut evidence = alert.evidence.clone();
+        evidence.mostly = evidence.mostly.map(|(slice, share)| (shown(&slice), share));
         Message {
             id: alert.id.clone(),
             rule: alert.rule.clone(),
             state: said,
             severity: alert.severity.name().to_owned(),
             metric: alert.title.clone(),
-            slice: alert.slice.clone(),
+            slice: shown(&alert.slice),
             value: alert.value,
             expected: alert.expected,
             low: alert.low,
@@ -70,7 +91,7 @@ impl Message {
             detected_at: alert.detected_at,
             resolved_at: alert.resolved_at.filter(|_| said == Said::Resolved),
             link: alert.link.clone(),
-            evidence: alert.evidence.clone(),
+            evidence,
         }
     }
 

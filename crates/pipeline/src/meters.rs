@@ -1,6 +1,6 @@
 //! What a partition tells about itself. Names and units are documented in README.md.
 
-use cambium_engine::{Account, Topic};
+use cambium_engine::{Account, List, Partition};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 pub(crate) struct Meters {
@@ -10,6 +10,7 @@ pub(crate) struct Meters {
     rejected: Counter,
     dropped: Counter,
     ahead: Counter,
+    overflow: Counter,
     pub offset: Gauge,
     pub acknowledged: Gauge,
     pub end: Gauge,
@@ -24,10 +25,12 @@ pub(crate) struct Meters {
     pub publish: Histogram,
     /// What was counted already.
     counted: Account,
+    overflown: u64,
 }
 
 impl Meters {
-    pub fn new(topic: &Topic, counted: Account) -> Meters {
+    pub fn new<L: List>(partition: &Partition<L>) -> Meters {
+        let topic = partition.topic();
         let labels = [
             ("topic", topic.name.clone()),
             ("partition", topic.partition.to_string()),
@@ -46,6 +49,7 @@ impl Meters {
             rejected: outcome("rejected"),
             dropped: outcome("dropped"),
             ahead: counter!("cambium_records_ahead_total", &labels),
+            overflow: counter!("cambium_other_values_total", &labels),
             offset: gauge!("cambium_offset", &labels),
             acknowledged: gauge!("cambium_acknowledged_offset", &labels),
             end: gauge!("cambium_end_offset", &labels),
@@ -57,12 +61,14 @@ impl Meters {
             settle: histogram!("cambium_settle_seconds", &labels),
             pause: histogram!("cambium_snapshot_pause_seconds", &labels),
             publish: histogram!("cambium_snapshot_publish_seconds", &labels),
-            counted,
+            counted: partition.account(),
+            overflown: partition.overflow(),
         }
     }
 
     /// Adds what became of the records since the last time.
-    pub fn count(&mut self, account: Account) {
+    pub fn count<L: List>(&mut self, partition: &Partition<L>) {
+        let account = partition.account();
         let before = std::mem::replace(&mut self.counted, account);
         self.accepted.increment(account.accepted - before.accepted);
         self.duplicate.increment(account.duplicate - before.duplicate);
@@ -70,5 +76,15 @@ impl Meters {
         self.rejected.increment(account.rejected - before.rejected);
         self.dropped.increment(account.dropped - before.dropped);
         self.ahead.increment(account.ahead - before.ahead);
+        let overflown = partition.overflow();
+        let before = std::mem::replace(&mut self.overflown, overflown);
+        if before == 0 && overflown > 0 {
+            tracing::warn!(
+                "{}: a field has more values than are kept (max_values, and 16 MB): further ones are counted as \
+                 (other), see cambium_other_values_total",
+                partition.topic()
+            );
+        }
+        self.overflow.increment(overflown - before);
     }
 }

@@ -160,7 +160,7 @@ impl<L: List> Owner<L> {
         end_offset: i64,
     ) -> Self {
         let position = partition.position();
-        let meters = Meters::new(partition.topic(), partition.account());
+        let meters = Meters::new(&partition);
         let settled = Settled::of(&partition);
         Owner {
             partition,
@@ -483,7 +483,7 @@ impl<L: List> Owner<L> {
     /// Brings the metrics up to date.
     fn tell(&mut self) {
         let position = self.partition.position();
-        self.meters.count(self.partition.account());
+        self.meters.count(&self.partition);
         self.meters.offset.set(position as f64);
         self.meters.end.set(self.end_offset as f64);
         self.meters.lag.set((self.end_offset - position).max(0) as f64);

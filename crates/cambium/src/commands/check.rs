@@ -59,6 +59,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     if config.users.hash_key_file.is_none() {
         findings.warn("[users] hash_key_file is not set: users are numbered with a published key, so that whoever has an id can find its numbers");
     }
+    for name in config.open_secrets() {
+        findings.warn(format!("[kafka] settings: {name} stands in the configuration itself; {{ file = \"…\" }} or {{ env = \"…\" }} keeps it out"));
+    }
     topics(&config, arguments.records, &mut findings).await;
     clickhouse(&config, &arguments.place, &mut findings).await;
     match Warehouse::store(&config, &arguments.place.data) {
@@ -147,29 +150,24 @@ fn topic(
     let mut rejected: BTreeMap<&str, (u64, String)> = BTreeMap::new();
     let mut looked_at = 0u64;
     let hash_key = config.hash_key()?;
-    let held = sample(
-        &config.kafka.brokers,
-        &config.kafka.settings,
-        name,
-        records,
-        |original| {
-            looked_at += 1;
-            let read = reader.read(original, |event| {
-                if !apps.contains(event.app) {
-                    apps.insert(event.app.to_owned());
-                }
-                keys.add(hash_key.user(event.user()), event.user(), original);
-            })?;
-            if let Err(rejection) = read {
-                let place = format!(
-                    "{} at {}[{}]",
-                    rejection.detail, original.partition, original.offset
-                );
-                rejected.entry(rejection.reason.name()).or_insert((0, place)).0 += 1;
+    let settings = config.kafka_settings()?;
+    let held = sample(&config.kafka.brokers, &settings, name, records, |original| {
+        looked_at += 1;
+        let read = reader.read(original, |event| {
+            if !apps.contains(event.app) {
+                apps.insert(event.app.to_owned());
             }
-            Ok(())
-        },
-    )?;
+            keys.add(hash_key.user(event.user()), event.user(), original);
+        })?;
+        if let Err(rejection) = read {
+            let place = format!(
+                "{} at {}[{}]",
+                rejection.detail, original.partition, original.offset
+            );
+            rejected.entry(rejection.reason.name()).or_insert((0, place)).0 += 1;
+        }
+        Ok(())
+    })?;
     let total: i64 = held.iter().map(|held| held.end - held.earliest).sum();
     let bad: u64 = rejected.values().map(|(count, _)| count).sum();
     let text = format!(

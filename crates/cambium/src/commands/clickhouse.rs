@@ -2,11 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::embedded::{Options, serve};
 use clap::Args;
+
+use crate::config::{ConfigError, in_file};
 
 /// Serve the embedded ClickHouse engine over HTTP.
 ///
@@ -31,9 +33,12 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let password = match &arguments.password_file {
         None => None,
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Some(text.trim_end().to_owned())
+            let password = in_file("--password-file", path, Path::new("."))?;
+            if password.is_empty() {
+                let text = format!("--password-file: {} holds no password", path.display());
+                return Err(ConfigError::new(text).into());
+            }
+            Some(password)
         }
     };
     let options = Options {

@@ -91,9 +91,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     match &broker {
         Broker::InProcess(mock) => {
             mock.create_topic(TOPIC, PARTITIONS)?;
-            mock.create_topic(&config.alerts_journal().topic, 1)?;
+            mock.create_topic(&config.alerts_journal()?.topic, 1)?;
         }
-        _ => create_topic(&broker.brokers(), &config.kafka.settings, TOPIC, PARTITIONS).await?,
+        _ => create_topic(&broker.brokers(), &config.kafka_settings()?, TOPIC, PARTITIONS).await?,
     }
     let warehouse = Warehouse::open_for_writing(&config, &place.data).await?;
     let stop = Arc::new(AtomicBool::new(false));

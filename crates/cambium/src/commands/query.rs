@@ -48,6 +48,23 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     out.flush().context("cannot write the answer")
 }
 
+/// A cell as a terminal takes it: what events bring may be an order to the terminal.
+fn shown(cell: &str) -> String {
+    // As this format writes it; few terminals do.
+    if cell == "ᴺᵁᴸᴸ" {
+        return "NULL".to_owned();
+    }
+    let mut shown = String::with_capacity(cell.len());
+    for char in cell.chars() {
+        match char {
+            '\n' => shown.push(char),
+            _ if char.is_control() => shown.extend(char.escape_default()),
+            _ => shown.push(char),
+        }
+    }
+    shown
+}
+
 /// Rows of JSON lists as a table; the first is the header.
 pub fn table(answer: &[u8]) -> Result<String> {
     let mut rows = Vec::new();
@@ -56,14 +73,7 @@ pub fn table(answer: &[u8]) -> Result<String> {
         .filter(|line| !line.is_empty())
     {
         let row: Vec<String> = serde_json::from_slice(line).context("ClickHouse's answer cannot be read")?;
-        rows.push(row.into_iter().map(|cell| {
-            // As this format writes it; few terminals do.
-            if cell == "ᴺᵁᴸᴸ" {
-                "NULL".to_owned()
-            } else {
-                cell
-            }
-        }));
+        rows.push(row.into_iter().map(|cell| shown(&cell)));
     }
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
@@ -75,4 +85,23 @@ pub fn table(answer: &[u8]) -> Result<String> {
         table.add_row(row);
     }
     Ok(table.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_events_bring_is_no_order_to_the_terminal() {
+        let answer = "[\"event\",\"n\"]\n[\"\\u001b]0;owned\\u0007\\u009b2J\",\"ᴺᵁᴸᴸ\"]\n";
+        let table = table(answer.as_bytes()).unwrap();
+        assert!(
+            !table.contains(|char: char| char.is_control() && char != '\n'),
+            "{table}"
+        );
+        assert!(
+            table.contains(r"\u{1b}]0;owned\u{7}\u{9b}2J") && table.contains("NULL"),
+            "{table}"
+        );
+    }
 }

@@ -47,17 +47,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let source = config.sources.iter().find(|source| source.topic == *topic);
         readers.insert(topic.clone(), Reader::new(&config, source)?);
     }
-    let kafka = &config.kafka;
-    create_topic(
-        &kafka.brokers,
-        &kafka.settings,
-        &arguments.to,
-        arguments.partitions,
-    )
-    .await?;
+    let (kafka, settings) = (&config.kafka, config.kafka_settings()?);
+    create_topic(&kafka.brokers, &settings, &arguments.to, arguments.partitions).await?;
     let copy = Copy {
         brokers: kafka.brokers.clone(),
-        settings: kafka.settings.clone(),
+        settings,
         group: format!("{}-rekey-{}", kafka.group, arguments.to),
         from: arguments.from,
         to: arguments.to,

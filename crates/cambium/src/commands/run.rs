@@ -103,12 +103,10 @@ pub async fn consume(
     health.watches(start.writer.status().clone(), start.store.clone());
     let mut topics = BTreeMap::new();
     for source in &config.sources {
-        let registry = source.registry.as_deref().map(Registry::new).transpose();
-        let registry = registry.map_err(|error| ConfigError::new(format!("{error:#}")))?;
         let topic = SourceOfTopic {
             setup: config.setup_of(source)?,
             start: source.start,
-            registry: registry.map(Arc::new),
+            registry: config.registry(source)?.map(Arc::new),
         };
         topics.insert(source.topic.clone(), topic);
     }
@@ -123,7 +121,7 @@ pub async fn consume(
         brokers: config.kafka.brokers.clone(),
         group: config.kafka.group.clone(),
         topics: config.sources.iter().map(|source| source.topic.clone()).collect(),
-        settings: config.kafka.settings.clone(),
+        settings: config.kafka_settings()?,
     };
     settings
         .check()
@@ -143,10 +141,14 @@ struct Interrupted;
 /// Between two tries to reach ClickHouse at a start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Whether ClickHouse could not be reached, or cannot do just now what it was asked for, as against having said no.
+/// Whether ClickHouse could not be reached, or cannot do just now what it was asked for, as against having said no, or not
+/// being who we trust.
 fn is_away(error: &anyhow::Error) -> bool {
-    let causes = error.chain();
-    causes.filter_map(|cause| cause.downcast_ref()).any(is_passing)
+    // As rustls says it; no library on the way hands its error on as what it is.
+    let mut causes = error.chain().map(ToString::to_string);
+    let is_stranger = causes.any(|cause| cause.starts_with("invalid peer certificate"));
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(is_passing) && !is_stranger
 }
 
 /// What the partitions of one topic have of their own.

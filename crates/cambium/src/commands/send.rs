@@ -1,7 +1,7 @@
 //! `cambium send`: JSON lines into Kafka, keyed by user.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,7 +9,7 @@ use cambium_event::Schemas;
 use cambium_kafka::Producer;
 use clap::Args;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, in_file};
 use crate::files::open;
 
 /// Send JSON lines to a topic, keyed by user.
@@ -23,7 +23,7 @@ pub struct Arguments {
     /// The topic
     #[arg(long)]
     topic: String,
-    /// Any setting of librdkafka, as name=value
+    /// Any setting of librdkafka, as name=value, or name=@FILE for what a file holds (a password)
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<String>,
     /// A file of JSON lines; - is standard input
@@ -36,7 +36,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let (name, value) = setting
             .split_once('=')
             .ok_or_else(|| ConfigError::new(format!("--set {setting}: is not name=value")))?;
-        settings.insert(name.to_owned(), value.to_owned());
+        let value = match value.strip_prefix('@') {
+            Some(file) => in_file(&format!("--set {name}"), file, Path::new("."))?,
+            None => value.to_owned(),
+        };
+        settings.insert(name.to_owned(), value);
     }
     let producer = Producer::new(&arguments.brokers, &settings)?;
     let mut sent = 0u64;

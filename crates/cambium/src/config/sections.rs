@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::alerts::{Alerts, Written as Alert};
 use super::channels::Written as Channel;
+use super::secrets::Setting;
 use serde::de::DeserializeOwned;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -16,7 +17,7 @@ use serde::de::DeserializeOwned;
 pub struct Kafka {
     pub brokers: String,
     pub group: String,
-    pub settings: BTreeMap<String, String>,
+    pub settings: BTreeMap<String, Setting>,
 }
 
 impl Default for Kafka {
@@ -52,8 +53,11 @@ pub struct Source {
     pub topic: String,
     #[serde(default)]
     pub format: Format,
-    /// Of avro-confluent.
+    /// Of avro-confluent, as are the three below.
     pub registry: Option<String>,
+    pub registry_user: Option<String>,
+    pub registry_password_file: Option<String>,
+    pub registry_password_env: Option<String>,
     /// Of avro: a file; left out: Cambium's own.
     pub schema: Option<String>,
     #[serde(default)]
@@ -72,6 +76,12 @@ impl Source {
             (Format::Json | Format::Avro, Some(_), _) => {
                 bail!("registry: is of format = \"avro-confluent\" alone")
             }
+            _ if self.registry_password_file.is_some() && self.registry_password_env.is_some() => {
+                bail!("one of registry_password_file and registry_password_env is enough")
+            }
+            _ if self.registry.is_none() && self.registry_user.is_some() => {
+                bail!("registry_user: is of a registry = \"http://…\"")
+            }
             (Format::Json | Format::AvroConfluent, _, Some(_)) => {
                 bail!("schema: is of format = \"avro\" alone")
             }
@@ -86,19 +96,32 @@ pub struct ClickHouse {
     pub url: Option<String>,
     pub user: String,
     pub password_file: Option<String>,
+    pub password_env: Option<String>,
     pub database: String,
     pub cluster: Option<String>,
 }
 
 impl ClickHouse {
     pub fn check(&self) -> Result<()> {
-        if let Some(url) = &self.url {
-            let is_http = url.starts_with("http://") || url.starts_with("https://");
-            ensure!(
-                is_http,
-                "[clickhouse] url: '{url}' is no URL of ClickHouse's HTTP interface; write it like \"http://localhost:8123\""
+        let both = self.password_file.is_some() && self.password_env.is_some();
+        ensure!(
+            !both,
+            "[clickhouse] one of password_file and password_env is enough"
+        );
+        let Some(text) = &self.url else {
+            return Ok(());
+        };
+        let url = url::Url::parse(text).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else {
+            bail!(
+                "[clickhouse] url: '{text}' is no URL of ClickHouse's HTTP interface; write it like \"http://localhost:8123\""
             );
-        }
+        };
+        ensure!(
+            url.username().is_empty() && url.password().is_none(),
+            "[clickhouse] url: names a user; that is [clickhouse] user, and the password lies in password_file"
+        );
         Ok(())
     }
 }
@@ -109,6 +132,7 @@ impl Default for ClickHouse {
             url: None,
             user: "default".to_owned(),
             password_file: None,
+            password_env: None,
             database: "cambium".to_owned(),
             cluster: None,
         }

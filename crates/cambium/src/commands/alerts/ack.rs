@@ -66,7 +66,7 @@ pub async fn silence(arguments: Quieten) -> Result<()> {
 }
 
 async fn write(config: &Config, entry: &Entry) -> Result<()> {
-    let writer = JournalWriter::open(&config.alerts_journal())?;
+    let writer = JournalWriter::open(&config.alerts_journal()?)?;
     writer.append(&entry.key(), &serde_json::to_vec(entry)?).await?;
     Ok(())
 }

@@ -210,6 +210,21 @@ fn faults() -> Vec<Fault> {
             snapshots::read_only,
         ),
         fault(
+            "the snapshots are lost",
+            "counts again, the same numbers",
+            snapshots::lost,
+        ),
+        fault(
+            "the snapshots are lost, and the log's beginning",
+            "is refused; accepted, goes on behind what was counted",
+            snapshots::lost_with_the_beginning,
+        ),
+        fault(
+            "the newest snapshots are torn",
+            "reads on from older ones",
+            snapshots::torn,
+        ),
+        fault(
             "the schema registry is away, and does not know a schema",
             WAITS,
             registry::is_down,

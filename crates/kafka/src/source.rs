@@ -453,19 +453,16 @@ impl<A: Assigner> Source<A> {
         };
         let is_gone = found.len() < names.len();
         for (topic, is) in found {
-            let Some(was) = self.topics.get(&topic).filter(|was| **was != is) else {
+            let Some(was) = self.topics.get(&topic) else {
                 continue;
             };
-            return Err(if was.id != is.id {
-                TopicChanged::CreatedAgain { topic }.into()
-            } else {
-                TopicChanged::HasGrown {
-                    topic,
-                    was: was.partitions,
-                    is: is.partitions,
-                }
-                .into()
-            });
+            if is.is_another(was) {
+                return Err(TopicChanged::CreatedAgain { topic }.into());
+            }
+            let (was, is) = (was.partitions, is.partitions);
+            if was != is {
+                return Err(TopicChanged::HasGrown { topic, was, is }.into());
+            }
         }
         Ok(if is_gone {
             News::TopicIsGone

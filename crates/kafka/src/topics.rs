@@ -19,6 +19,16 @@ pub struct TopicNow {
     pub partitions: usize,
 }
 
+impl TopicNow {
+    /// Whether it is another topic than this one was. Where an id is lacking, nobody knows.
+    pub fn is_another(&self, was: &TopicNow) -> bool {
+        self.id
+            .as_ref()
+            .zip(was.id.as_ref())
+            .is_some_and(|(is, was)| is != was)
+    }
+}
+
 /// What librdkafka gives where there is no id.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 

@@ -41,7 +41,12 @@ impl Log<'_> {
     /// Whether another topic was counted in an epoch.
     fn is_another(&self, creations: &[Creation], epoch: u16) -> bool {
         let counted = creations.iter().find(|one| one.epoch == epoch);
-        let ids = counted.and_then(|one| one.id.as_deref()).zip(self.id);
+        counted.is_some_and(|counted| self.is_not(counted))
+    }
+
+    /// Whether it is not the topic that was counted. Where an id is lacking, nobody knows.
+    fn is_not(&self, counted: &Creation) -> bool {
+        let ids = counted.id.as_deref().zip(self.id);
         ids.is_some_and(|(counted, now)| counted != now)
     }
 }
@@ -259,7 +264,7 @@ async fn refuse_growth<H>(start: &Start<H>, log: Log<'_>, creations: &[Creation]
         counted = first.creations().await?.pop();
     }
     match counted {
-        Some(counted) if counted.id.as_deref() == log.id && counted.partitions != log.partitions => {
+        Some(counted) if !log.is_not(&counted) && counted.partitions != log.partitions => {
             Err(StartError::TopicHasGrown {
                 topic: start.topic.clone(),
                 was: counted.partitions,

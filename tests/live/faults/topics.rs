@@ -60,7 +60,7 @@ async fn grow(shop: &Shop, partitions: usize) {
 }
 
 /// As retention does: the log of a partition begins at `offset` from now on.
-async fn forget_before(shop: &Shop, partition: i32, offset: i64) {
+pub async fn forget_before(shop: &Shop, partition: i32, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&shop.name, partition, Offset::Offset(offset))
         .unwrap();

@@ -40,6 +40,7 @@ pub async fn in_a_mood_at_the_start(place: Place, mood: Mood) -> Measured {
     shop.sells(500);
     shop.clickhouse.turns(mood);
     let counting = shop.counts_with(&[], IMPATIENT);
+    counting.answers_ready("ClickHouse is waited for").await;
     tokio::time::sleep(Duration::from_secs(8)).await;
     shop.clickhouse.turns(Mood::Passes);
     let over = Instant::now();

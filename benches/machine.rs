@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
@@ -141,11 +142,25 @@ pub fn thread_times(process: u32) -> Result<BTreeMap<String, Duration>> {
 
 /// The most memory that a process has had resident, in bytes.
 pub fn peak_memory(process: u32) -> Result<u64> {
+    memory_of(process, "VmHWM:")
+}
+
+/// The memory that a process has resident, in bytes.
+pub fn memory(process: u32) -> Result<u64> {
+    memory_of(process, "VmRSS:")
+}
+
+fn memory_of(process: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let text = field(&status, "VmHWM:").context("/proc does not say how much memory")?;
+    let text = field(&status, name).context("/proc does not say how much memory")?;
     let kilobytes: u64 = text.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1024)
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// The processes that a process has started.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Running {
         cores: Option<&Cores>,
         directory: &Path,
     ) -> Result<Running> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = machine::free_port()?;
         let http = format!("127.0.0.1:{port}");
         let format = encoding.name();
         let text = format!(

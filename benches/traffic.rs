@@ -111,6 +111,11 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
+    /// The name of the event.
+    pub fn event(&self) -> &'static str {
+        self.step.name()
+    }
+
     /// A user opens the shop; it is the only thing that they do.
     pub fn first(user: u32, time_ms: i64) -> Behaviour {
         Behaviour {

@@ -17,6 +17,7 @@ use std::sync::Once;
 use std::time::Instant;
 
 use cambium_engine::{Bug, switch_on};
+use cambium_pipeline::StartError;
 use fastrand::Rng;
 
 use self::schedule::{Step, schedule};
@@ -104,7 +105,10 @@ fn number(name: &str) -> Option<u64> {
 fn schedules_end_in_the_truth() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SCHEDULES").unwrap_or(SCHEDULES),
+        None => {
+            let from = number("FROM").unwrap_or(0);
+            from..from + number("SCHEDULES").unwrap_or(SCHEDULES)
+        }
     };
     let (begun, count) = (Instant::now(), seeds.end - seeds.start);
     let mut seen = Seen::default();
@@ -172,6 +176,45 @@ fn a_setup_stays_where_it_entered_a_log_that_was_created_again() {
     ];
     let outcome = run(199, &steps);
     outcome.unwrap_or_else(|message| panic!("{message}"));
+}
+
+#[test]
+fn a_state_does_not_begin_anew_while_another_owner_goes_on() {
+    let mut world = World::new(0);
+    for step in [
+        Step::Append { records: 20 },
+        Step::Take {
+            process: 0,
+            partition: 0,
+        },
+        Step::Read {
+            owner: 0,
+            records: 9,
+            again: 0,
+        },
+        Step::Pass {
+            process: 0,
+            ms: 90_000,
+        },
+        Step::Tick { owner: 0 },
+        Step::Pass {
+            process: 0,
+            ms: 90_000,
+        },
+    ] {
+        world.happen(step);
+    }
+    world.clear_snapshots(0);
+    world.logs[0].truncate(5);
+    world.clickhouse.lock().counted_elsewhere = Some(0);
+    let refused = world.try_to_take(1, 0, true).unwrap_err();
+    let refused = refused.downcast_ref::<StartError>();
+    assert!(
+        matches!(refused, Some(StartError::CountedElsewhere { .. })),
+        "{refused:?}"
+    );
+    world.clickhouse.lock().counted_elsewhere = None;
+    world.try_to_take(1, 0, true).unwrap();
 }
 
 /// Within so many schedules, those that run anyway, each deliberate bug is found.

@@ -4,5 +4,6 @@ mod against_engine;
 mod captures;
 pub mod case;
 pub mod check;
+mod funnels;
 pub mod model;
 mod property;

@@ -8,7 +8,8 @@ CREATE TABLE IF NOT EXISTS rejected_rows
     at DateTime64(3, 'UTC'),
     reason LowCardinality(String),
     detail String,
-    payload String
+    payload String,
+    epoch UInt16
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (topic, partition, offset);
+ORDER BY (topic, partition, offset, epoch);

@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS event_rows
     channel LowCardinality(String),
     campaign LowCardinality(String),
     country LowCardinality(String),
-    properties Map(LowCardinality(String), String)
+    properties Map(LowCardinality(String), String),
+    epoch UInt16
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (app, event, time, topic, partition, offset);
+ORDER BY (app, event, time, topic, partition, offset, epoch);

@@ -20,4 +20,4 @@ CREATE OR REPLACE VIEW events
 )
 AS SELECT topic, partition, offset, app, event, time, user, user_id, anonymous_id, message_id, client_session_id, platform, app_version, channel, campaign, country, properties
 FROM event_rows FINAL
-COMMENT 'The accepted events themselves, one row a (topic, partition, offset), where [events_table] is on';
+COMMENT 'The accepted events themselves, one row a record, where [events_table] is on';

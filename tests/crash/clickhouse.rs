@@ -49,6 +49,8 @@ pub struct Server {
     /// Out of 100 inserts so many do not simply succeed.
     troubled: u8,
     pub is_away: bool,
+    /// How often `progress` was asked for while an owner of another world goes on counting.
+    pub counted_elsewhere: Option<i64>,
     /// Of everything that was inserted, in its order.
     digest: DefaultHasher,
     /// The version of `progress`, by partition; it never falls.
@@ -67,6 +69,7 @@ impl ClickHouse {
             random: Rng::with_seed(0),
             troubled: 0,
             is_away: false,
+            counted_elsewhere: None,
             digest: DefaultHasher::new(),
             progress: vec![0; partitions as usize],
         })))
@@ -191,12 +194,15 @@ impl Held for ClickHouse {
     }
 
     async fn progress(&self, topic: &Topic) -> Result<Option<Progress>> {
-        let server = self.lock();
+        let mut server = self.lock();
+        server.counted_elsewhere = server.counted_elsewhere.map(|asked| asked + 1);
+        let flushed_since = server.counted_elsewhere.unwrap_or(0);
         let mut rows = server.of("progress_rows", topic);
         let row = rows.find(|row| number(row, "last_record") != 0);
         Ok(row.map(|row| Progress {
             version: number(row, "version") as u64,
             last_record: number(row, "last_record") as u64,
+            flushed_at: number(row, "flushed_at") as i64 + flushed_since,
         }))
     }
 

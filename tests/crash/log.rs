@@ -1,6 +1,6 @@
 //! The log of one partition: it grows, forgets its beginning, and is created again.
 
-use cambium_engine::Mark;
+use cambium_engine::{Found, Mark};
 use cambium_event::Record;
 use cambium_simulate::Record as Sent;
 
@@ -11,6 +11,8 @@ pub struct Log {
     pub end: i64,
     /// Where each log of this name began, in the offsets that its records have for the truth.
     begun: Vec<i64>,
+    /// The offset behind the record of the case that was sent last.
+    next_in_case: i64,
     /// All that was ever sent, whatever was forgotten since.
     pub sent: Vec<Sent>,
     /// Whether a start may refuse.
@@ -24,6 +26,7 @@ impl Log {
             earliest: 0,
             end: 0,
             begun: vec![0],
+            next_in_case: 0,
             sent: Vec::new(),
             is_cut: false,
         }
@@ -41,13 +44,10 @@ impl Log {
 
     pub fn append(&mut self, record: &Sent) {
         let begun = self.begun[self.creation()];
-        // A log that was created again has no holes: where one lay in the place of the last record that was counted, it
-        // could not be told from the log before it.
-        let offset = if self.creation() == 0 {
-            record.offset
-        } else {
-            self.end
-        };
+        // Holes lie where they lie in the case, whichever log the record goes to.
+        let hole = record.offset - self.next_in_case;
+        let offset = self.end + hole;
+        self.next_in_case = record.offset + 1;
         self.end = offset + 1;
         self.held.push((offset, record.clone()));
         self.sent.push(Sent {
@@ -82,9 +82,9 @@ impl Log {
         held.take(most.saturating_add(before)).map(record).collect()
     }
 
-    pub fn look(&self, offset: i64) -> Option<Mark> {
+    pub fn look(&self, offset: i64) -> Found {
         let found = self.held.iter().find(|(at, _)| *at == offset);
-        found.map(|found| Mark::of(&record(found)))
+        found.map_or(Found::Nothing, |found| Found::Record(Mark::of(&record(found))))
     }
 }
 

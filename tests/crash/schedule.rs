@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use super::store::Lists;
+
 /// One thing that happens. Which process or owner it happens to is a number that wraps around those there are, so that
 /// a step means something whatever was left out before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +57,9 @@ pub enum Step {
         troubled: u8,
         seed: u64,
     },
-    /// Lists of snapshots leave out the newest, or no longer.
-    StaleLists {
-        is_stale: bool,
+    /// From now on snapshots are listed so.
+    List {
+        lists: Lists,
     },
     /// All snapshots of a partition are gone; its journal is not.
     LoseSnapshots {
@@ -71,8 +73,12 @@ pub enum Step {
     Recreate {
         asleep: usize,
     },
-    /// All processes end, and start with the next setup.
+    /// The next setup is there for those who start from now on; who counts already goes on under the one before.
     Configure,
+    /// The topic gets one more partition.
+    Grow,
+    /// Somebody asks how far the numbers are, and whether they are.
+    Ask,
 }
 
 /// Between a flush and the next, a little, much, and far more than anything waits.
@@ -117,15 +123,16 @@ fn step(random: &mut Rng) -> Step {
             inserts: random.usize(1..6),
         },
         93 | 94 => Step::TroubleSnapshots { troubled, seed },
-        95 => Step::StaleLists {
-            is_stale: random.u8(..3) == 0,
+        95 => Step::List {
+            lists: [Lists::Prompt, Lists::Stale, Lists::Slow][random.usize(..3)],
         },
         96 if random.bool() => Step::LoseSnapshots { partition },
         96 => Step::Truncate { partition },
         97 if random.bool() => Step::Recreate {
             asleep: random.usize(..2),
         },
-        97 => Step::Tick { owner },
+        97 if random.bool() => Step::Grow,
+        97 => Step::Ask,
         _ => Step::Configure,
     }
 }

@@ -35,13 +35,21 @@ const FATES: [Fate; 6] = [
     Fate::Lost,
 ];
 
+/// How what is there is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    Prompt,
+    /// Without the newest.
+    Stale,
+    Slow,
+}
+
 #[derive(Debug)]
 pub struct Mood {
     random: Rng,
     /// Out of 100 writes so many do not simply succeed.
     troubled: u8,
-    /// Lists leave out the newest.
-    pub is_stale: bool,
+    pub lists: Lists,
     digest: DefaultHasher,
 }
 
@@ -58,7 +66,7 @@ impl Objects {
             mood: Arc::new(Mutex::new(Mood {
                 random: Rng::with_seed(0),
                 troubled: 0,
-                is_stale: false,
+                lists: Lists::Prompt,
                 digest: DefaultHasher::new(),
             })),
         }
@@ -79,12 +87,9 @@ impl Mood {
         self.digest.finish()
     }
 
-    fn fate(&mut self, location: &Path) -> Option<Fate> {
+    fn fate(&mut self) -> Option<Fate> {
         let is_troubled = self.random.u8(..100) < self.troubled;
-        let fate = is_troubled.then(|| FATES[self.random.usize(..FATES.len())])?;
-        // A journal is replaced as a whole, or not at all: it is the one thing that cannot be worked out again.
-        let is_whole = matches!(fate, Fate::Refused | Fate::WrittenButFailed);
-        (is_whole || !location.as_ref().ends_with(".json")).then_some(fate)
+        is_troubled.then(|| FATES[self.random.usize(..FATES.len())])
     }
 
     fn spoil(&mut self, fate: Fate, bytes: &mut Vec<u8>) {
@@ -119,7 +124,7 @@ impl ObjectStore for Objects {
         let fate = {
             let mut mood = self.mood();
             (location.as_ref(), &bytes).hash(&mut mood.digest);
-            let fate = mood.fate(location);
+            let fate = mood.fate();
             fate.inspect(|fate| mood.spoil(*fate, &mut bytes))
         };
         tokio::time::sleep(Duration::from_millis(if matches!(fate, Some(Fate::Slow)) {
@@ -161,16 +166,21 @@ impl ObjectStore for Objects {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let listed = self.inner.list(prefix);
-        if !self.mood().is_stale {
+        let lists = self.mood().lists;
+        if lists == Lists::Prompt {
             return listed;
         }
-        let without_newest = async move {
+        let listed = async move {
             let mut all: Vec<ObjectMeta> = listed.try_collect().await?;
-            all.sort_by(|one, other| one.location.cmp(&other.location));
-            all.truncate(all.len().saturating_sub(2));
+            if lists == Lists::Slow {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            } else {
+                all.sort_by(|one, other| one.location.cmp(&other.location));
+                all.truncate(all.len().saturating_sub(2));
+            }
             Ok::<_, object_store::Error>(futures::stream::iter(all.into_iter().map(Ok)))
         };
-        futures::stream::once(without_newest).try_flatten().boxed()
+        futures::stream::once(listed).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
-use cambium_simulate::{Dropped, Rules};
+use cambium_simulate::{Dropped, Record, Rules};
 use cambium_snapshots::Store;
 use fastrand::Rng;
 
@@ -16,7 +16,7 @@ use super::clickhouse::ClickHouse;
 use super::log::Log;
 use super::process::{Process, Settings, Taking, still_runtime};
 use super::schedule::Step;
-use super::store::Objects;
+use super::store::{Lists, Objects};
 use crate::replay::case::Case;
 
 /// Setups that follow each other: definitions are added, then an event is dropped.
@@ -36,6 +36,8 @@ pub struct World {
     setup: usize,
     settings: Settings,
     sent: usize,
+    /// Records of partitions that are not there yet.
+    held_back: Vec<Record>,
     pub logs: Vec<Log>,
     pub clickhouse: ClickHouse,
     objects: Objects,
@@ -84,6 +86,7 @@ impl World {
             setups.push(setup(&text));
         }
         let objects = Objects::new();
+        let partitions = if random.u8(..3) == 0 { 1 } else { case.partitions };
         World {
             setups,
             setup: 0,
@@ -93,7 +96,8 @@ impl World {
                 keep: random.usize(1..3),
             },
             sent: 0,
-            logs: (0..case.partitions).map(|_| Log::new()).collect(),
+            held_back: Vec::new(),
+            logs: (0..partitions).map(|_| Log::new()).collect(),
             clickhouse: ClickHouse::new(case.partitions),
             store: Store::new(Arc::new(objects.clone())),
             objects,
@@ -142,18 +146,37 @@ impl World {
             Step::Outage { is_away } => self.clickhouse.lock().is_away = is_away,
             Step::Arrive { inserts } => self.clickhouse.lock().arrive(inserts),
             Step::TroubleSnapshots { troubled, seed } => self.objects.mood().trouble(troubled, seed),
-            Step::StaleLists { is_stale } => self.objects.mood().is_stale = is_stale,
+            Step::List { lists } => self.objects.mood().lists = lists,
             Step::LoseSnapshots { partition } => self.lose_snapshots(partition % self.logs.len()),
             Step::Truncate { partition } => self.truncate(partition % self.logs.len()),
             Step::Recreate { asleep } => self.create_again(asleep),
             Step::Configure => self.configure(),
+            Step::Grow => self.grow(),
+            Step::Ask => self.check_claims(),
         }
     }
 
     fn append(&mut self, records: usize) {
         for record in self.case.records.iter().skip(self.sent).take(records) {
-            self.logs[record.partition as usize].append(record);
             self.sent += 1;
+            match self.logs.get_mut(record.partition as usize) {
+                Some(log) => log.append(record),
+                None => self.held_back.push(record.clone()),
+            }
+        }
+    }
+
+    /// Its records were waiting for it.
+    fn grow(&mut self) {
+        if self.logs.len() == self.case.partitions as usize {
+            return;
+        }
+        self.logs.push(Log::new());
+        for record in std::mem::take(&mut self.held_back) {
+            match self.logs.get_mut(record.partition as usize) {
+                Some(log) => log.append(&record),
+                None => self.held_back.push(record),
+            }
         }
     }
 
@@ -211,7 +234,7 @@ impl World {
         }
     }
 
-    fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
+    pub fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
         let topic = self.topic(partition);
         let process = self.processes[place]
             .get_or_insert_with(|| Process::new(&self.settings, self.clickhouse.clone()));
@@ -233,7 +256,7 @@ impl World {
     fn accept(&mut self, place: usize, partition: usize, refused: &StartError) -> bool {
         assert!(self.logs[partition].is_cut, "nothing is lost, and yet: {refused}");
         // A list that is not whole refuses as if the rest were lost; a person looks again.
-        if self.objects.mood().is_stale {
+        if self.objects.mood().lists == Lists::Stale {
             return false;
         }
         self.seen.refused += 1;
@@ -304,17 +327,21 @@ impl World {
     /// The newest snapshot that can be read: its epoch and offset.
     pub fn newest_snapshot(&self, partition: usize) -> Option<(u16, i64)> {
         let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
-        let (loaded, _) = still_runtime().block_on(snapshots.load()).ok()?;
+        let (loaded, _) = still_runtime().block_on(snapshots.load(|_| Ok(()))).ok()?;
         loaded.map(|loaded| (loaded.epoch, loaded.position))
     }
 
     fn lose_snapshots(&mut self, partition: usize) {
         // Where the log has been cut they are all there is.
         if !self.logs[partition].is_cut || self.random.u8(..4) == 0 {
-            let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
-            let cleared = still_runtime().block_on(snapshots.clear());
-            cleared.expect("they can be deleted");
+            self.clear_snapshots(partition);
         }
+    }
+
+    pub fn clear_snapshots(&self, partition: usize) {
+        let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
+        let cleared = still_runtime().block_on(snapshots.clear());
+        cleared.expect("they can be deleted");
     }
 
     fn truncate(&mut self, partition: usize) {
@@ -330,10 +357,13 @@ impl World {
         if self.setup + 1 == self.setups.len() {
             return;
         }
-        (0..PROCESSES).for_each(|place| self.crash(place));
-        // What was written under the old setup has arrived before the next one is decided on.
-        self.clickhouse.lock().arrive(usize::MAX);
         self.setup += 1;
+        // What was counted cannot be taken back: where less is counted from an offset on, nobody may go on behind it
+        // who does not know. Where more is, who goes on with the old definitions is right about them.
+        if self.setup == MORE.len() {
+            (0..PROCESSES).for_each(|place| self.crash(place));
+            self.clickhouse.lock().arrive(usize::MAX);
+        }
         self.seen.later_setups += 1;
     }
 
@@ -362,7 +392,7 @@ impl World {
         }
         let mut mood = self.objects.mood();
         mood.trouble(0, 0);
-        mood.is_stale = false;
+        mood.lists = Lists::Prompt;
         drop(mood);
         let late_ones_first = self.random.bool();
         if late_ones_first {

@@ -79,7 +79,7 @@ fn session_rules(random: &mut Rng) -> (String, SessionRules) {
     (text, rules)
 }
 
-fn funnel(random: &mut Rng) -> (String, Funnel) {
+pub fn funnel(random: &mut Rng) -> (String, Funnel) {
     let order = [Order::InOrder, Order::Strict, Order::Any][random.usize(..3)];
     let within_ms = [Some(HOUR), Some(3 * HOUR), None][random.usize(..3)];
     let by_platform = random.bool();
@@ -178,7 +178,10 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
     let mut now = START;
     for number in 0..random.u32(20..90) {
         now += random.i64(0..8) * random.i64(0..6) * MINUTE;
+        let event = ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)];
         let late = match random.u8(..20) {
+            // What excludes comes late more often than not.
+            _ if event == "x" && random.bool() => random.i64(0..90) * MINUTE,
             0..5 => random.i64(0..3 * HOUR) / (5 * MINUTE) * (5 * MINUTE),
             5 => lateness_ms + random.i64(0..HOUR),
             _ => 0,
@@ -190,7 +193,7 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
         };
         let user = random.u32(..users);
         let mut payload = format!(
-            r#"{{"app":"{}","properties":{{"price":{},"plan":{}}},"event":"{}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
+            r#"{{"app":"{}","properties":{{"price":{},"plan":{}}},"event":"{event}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
             if user == 0 && random.u8(..4) == 0 {
                 "t"
             } else {
@@ -198,7 +201,6 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
             },
             ["1", "2.5", "2.50e0", "\"3\"", "null", "7"][random.usize(..6)],
             ["\"pro\"", "\"free\"", "10", "10.0", "true", "null", "{\"a\":1}"][random.usize(..7)],
-            ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)],
             if random.u8(..15) == 0 {
                 random.u32(..=number)
             } else {

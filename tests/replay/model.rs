@@ -205,7 +205,7 @@ fn values(bytes: &mut &[u8], kind: &str, count: usize) -> Vec<Value> {
 fn integer(bytes: &mut &[u8], kind: &str) -> i128 {
     let (size, signed) = match kind {
         "UInt8" => (1, false),
-        "Date" => (2, false),
+        "Date" | "UInt16" => (2, false),
         "UInt32" | "DateTime('UTC')" => (4, false),
         "Int32" => (4, true),
         "UInt64" => (8, false),

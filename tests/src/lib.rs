@@ -1,1 +1,3 @@
-//! The tests are in `main.rs`; a package needs a library to stand in a workspace.
+//! The tests are in `main.rs` and `fuzz.rs`; what is fuzzed lies here, for `fuzz.rs` and for libFuzzer (`fuzz/`).
+
+pub mod fuzz;

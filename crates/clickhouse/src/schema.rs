@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 45] = [
+static FILES: [(&str, &str); 47] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
@@ -25,7 +25,9 @@ static FILES: [(&str, &str); 45] = [
     file!("016_gap_rows.sql"),
     file!("017_event_rows.sql"),
     file!("018_alert_rows.sql"),
+    file!("018_event_epoch.sql"),
     file!("018_progress_last_record.sql"),
+    file!("018_rejected_epoch.sql"),
     file!("019_alert_sample_rows.sql"),
     file!("020_count_rows.sql"),
     file!("021_count_sets.sql"),
@@ -127,6 +129,20 @@ fn for_cluster(statement: &str, cluster: &str) -> Vec<String> {
         let rest = rest.replace("_arrivals", "_arrivals_local");
         return vec![format!("{create}{on} TO {to}\n{rest}")];
     }
+    if let Some(table) = first
+        .strip_prefix("ALTER TABLE ")
+        .filter(|table| is_sharded(table))
+    {
+        // What is stored has a key; its whole has columns alone.
+        let columns = rest
+            .lines()
+            .find(|line| line.contains("ADD COLUMN"))
+            .unwrap_or(rest);
+        return vec![
+            format!("ALTER TABLE {table}_local{on}\n{rest}"),
+            format!("{first}{on}\n{}", columns.trim_end_matches(',')),
+        ];
+    }
     let first = match first.strip_suffix(" AS") {
         Some(create) => format!("{create}{on} AS"),
         None => format!("{first}{on}"),
@@ -186,6 +202,17 @@ mod tests {
             let whole = format!("CREATE TABLE IF NOT EXISTS {table} ON CLUSTER 'main' AS {table}_local");
             assert_eq!((made(&stored), made(&whole)), (1, 1), "{table}");
         }
+        let altered = |start: &str| all.iter().find(|(_, text)| text.starts_with(start)).unwrap();
+        let (_, stored) = altered("ALTER TABLE event_rows_local ON CLUSTER 'main'");
+        let (_, whole) = altered("ALTER TABLE event_rows ON CLUSTER 'main'");
+        assert!(
+            stored.contains("ADD COLUMN") && stored.contains("MODIFY ORDER BY"),
+            "{stored}"
+        );
+        assert!(
+            whole.ends_with("ADD COLUMN IF NOT EXISTS epoch UInt16"),
+            "{whole}"
+        );
         let views: Vec<_> = all.iter().filter(|(_, text)| text.contains(" TO ")).collect();
         assert_eq!(views.len(), 3);
         for (name, view) in views {

@@ -60,6 +60,12 @@ bugs! {
     DamageNotSeen,
     /// Only what changed here is written again, and not what an owner before may have written.
     UnchangedLeftOut,
+    /// A snapshot is gone on from whoever took it, under whatever setup.
+    SnapshotOfAnotherSetup,
+    /// A log is the same where it holds nothing in the place of the last record that was counted.
+    HoleOverlooked,
+    /// A journal counts as written when the store says so.
+    JournalNotReadAgain,
 }
 
 #[cfg(feature = "bugs")]

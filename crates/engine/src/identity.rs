@@ -52,6 +52,16 @@ impl Mark {
     }
 }
 
+/// What lies at an offset of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Record(Mark),
+    /// No record; had one been read there, it still would be.
+    Nothing,
+    /// None that could be looked at; one may have been read there.
+    Unknown,
+}
+
 /// The version of rows that are true up to an offset: a higher epoch wins whatever the offset.
 pub fn version(epoch: u16, offset: i64) -> u64 {
     (u64::from(epoch) << OFFSET_BITS) | offset as u64

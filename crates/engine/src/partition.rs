@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use save::saved_setup;
 pub use tables::{REJECTED, TABLES};
 
 use self::capture::Captures;

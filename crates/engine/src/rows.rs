@@ -194,6 +194,9 @@ impl Row<'_> {
     pub fn u8(self, value: u8) -> Self {
         self.value([value])
     }
+    pub fn u16(self, value: u16) -> Self {
+        self.value(value.to_le_bytes())
+    }
     pub fn u32(self, value: u32) -> Self {
         self.value(value.to_le_bytes())
     }

@@ -215,8 +215,9 @@ impl Definition {
             Span::Session(sessioniser) => sessioniser.rules.max_length.is_some(),
             Span::Milliseconds(_) => false,
         };
-        let undoes = self.order == Order::Strict || !self.exclude.is_empty();
-        (!undoes || bug(Bug::SetWhereUndone))
+        let is_excluded = !self.exclude.is_empty() && !bug(Bug::SetWhereUndone);
+        self.order != Order::Strict
+            && !is_excluded
             && !self.steps.iter().any(|step| step.optional || step.first_time)
             && (by_step == ByStep::Named(NamedStep::First) || self.by.is_empty())
             && !is_cut

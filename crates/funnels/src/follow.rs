@@ -55,9 +55,9 @@ impl Window<'_> {
             && (!funnel.steps[step].first_time || is_first(self.seen, self.firsts, place, step))
     }
 
-    /// The places of each instant, in their order.
-    fn instants(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
-        let mut next = self.from;
+    /// The places of each instant, in their order, from one on.
+    fn instants(&self, from: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let mut next = from;
         std::iter::from_fn(move || {
             if next >= self.to {
                 return None;
@@ -68,6 +68,32 @@ impl Window<'_> {
             }
             Some(begin..next)
         })
+    }
+}
+
+/// Of more events at one instant than that, only the order in which they do most is followed.
+const FEW_AT_ONCE: usize = 8;
+/// So many ways of one try are followed; those that do most at each instant come first.
+const MOST_WAYS: usize = 1000;
+
+/// The ways in which a try may go, where events share an instant.
+struct Ways<'r> {
+    required: &'r [usize],
+    order_matters: bool,
+    left: usize,
+    best: Option<Places>,
+}
+
+impl Ways<'_> {
+    /// One of them has done so many required steps; what it makes of the optional ones.
+    fn end(&mut self, funnel: &Funnel, window: &Window<'_>, done: usize, mut matching: Matching) {
+        self.left -= 1;
+        funnel.take_optional(window, self.required, done, &mut matching);
+        let by = matching.by;
+        let is_better = |best: &Places| funnel.rank(window, &by) < funnel.rank(window, best);
+        if !funnel.is_void(window, &by) && self.best.as_ref().is_none_or(is_better) {
+            self.best = Some(by);
+        }
     }
 }
 
@@ -82,6 +108,7 @@ pub(crate) fn is_first(seen: &[Seen], firsts: &[(u8, i64)], place: usize, step: 
 }
 
 /// Steps matched with events.
+#[derive(Clone)]
 struct Matching {
     /// By step.
     by: Places,
@@ -134,20 +161,27 @@ impl Funnel {
         }
     }
 
-    /// What else happened at the instant of the first step may have come before it: as many of the next
-    /// steps are done there as is best. Fewer can be, where it matters what comes between steps.
+    /// Steps are done as early as they can be. Where several events share an instant, some order of theirs may do fewer
+    /// of the next steps there, which is better where it matters what comes between steps: each number of steps that
+    /// some order does is followed.
     fn follow_in_favour(&self, window: &Window<'_>) -> Option<Reached> {
-        let (most, at_once) = self.follow_in_order(window, usize::MAX);
-        let may_help = self.order == Order::Strict
-            || !self.excludes.is_empty()
-            || self.steps.iter().any(|step| step.optional);
-        let fewer = if may_help { 0..at_once } else { 0..0 };
-        let others = fewer.rev().map(|most| self.follow_in_order(window, most).0);
-        let all = std::iter::once(most).chain(others);
-        let best = all
-            .filter(|by| !self.is_void(window, by))
-            .min_by_key(|by| self.rank(window, by));
-        best.map(|by| Reached { by })
+        let required: Vec<usize> = (0..self.steps.len())
+            .filter(|step| !self.steps[*step].optional)
+            .collect();
+        let mut ways = Ways {
+            required: &required,
+            order_matters: self.order == Order::Strict
+                || !self.excludes.is_empty()
+                || required.len() < self.steps.len(),
+            left: MOST_WAYS,
+            best: None,
+        };
+        let mut begun = Matching {
+            by: smallvec![None; self.steps.len()],
+        };
+        begun.by[0] = Some(window.start);
+        self.follow_ways(window, &mut ways, window.from, 1, begun);
+        ways.best.map(|by| Reached { by })
     }
 
     /// The less the better: more required steps, more steps, and of as many the earlier ones.
@@ -164,39 +198,86 @@ impl Funnel {
         )
     }
 
-    /// The event of each step, with at most so many steps done at the instant of the first; and how many
-    /// were.
-    fn follow_in_order(&self, window: &Window<'_>, most_at_once: usize) -> (Places, usize) {
-        let required: Vec<usize> = (0..self.steps.len())
-            .filter(|step| !self.steps[*step].optional)
-            .collect();
-        let mut matching = Matching {
-            by: smallvec![None; self.steps.len()],
-        };
-        matching.by[0] = Some(window.start);
-        let (mut next, mut at_once) = (1, 0);
-        for instant in window.instants() {
+    /// Follows a try whose first `next` required steps are done, by the events from a place on, in every way.
+    fn follow_ways(
+        &self,
+        window: &Window<'_>,
+        ways: &mut Ways<'_>,
+        from: usize,
+        mut next: usize,
+        mut matching: Matching,
+    ) {
+        let required = ways.required;
+        let mut others = Vec::new();
+        for instant in window.instants(from) {
             if next >= required.len() {
                 break;
             }
-            let before = next;
-            let is_first = window.time(instant.start) == window.time(window.start);
-            let most = if is_first { most_at_once } else { usize::MAX };
-            let steps = &required[next..];
-            let steps = &steps[..steps.len().min(most)];
-            next += self.take_at_instant(window, &instant, steps, &mut matching);
-            if is_first {
-                at_once = next - before;
-            }
-            if self.order == Order::Strict
-                && before == next
-                && self.breaks(window, &instant, before, &required)
-            {
+            let before = matching.clone();
+            let most = self.take_at_instant(window, &instant, &required[next..], &mut matching);
+            if most == 0 && self.order == Order::Strict && self.breaks(window, &instant, next, required) {
                 break;
             }
+            if ways.order_matters {
+                for fewer in self.fewer_at_instant(window, &instant, &required[next..next + most]) {
+                    let mut other = before.clone();
+                    self.take_at_instant(window, &instant, &required[next..next + fewer], &mut other);
+                    others.push((instant.end, next + fewer, other));
+                }
+            }
+            next += most;
         }
-        self.take_optional(window, &required, next, &mut matching);
-        (matching.by, at_once)
+        ways.end(self, window, next, matching);
+        for (from, next, matching) in others {
+            if ways.left > 0 {
+                self.follow_ways(window, ways, from, next, matching);
+            }
+        }
+    }
+
+    /// How many of these steps, all of which the events of an instant can do, they do in one order or another, but for
+    /// all of them.
+    fn fewer_at_instant(
+        &self,
+        window: &Window<'_>,
+        instant: &std::ops::Range<usize>,
+        steps: &[usize],
+    ) -> SmallVec<[usize; FEW_STEPS]> {
+        // What happened at the instant of the first step may have come before it.
+        if window.time(instant.start) == window.time(window.start) {
+            return (0..steps.len()).rev().collect();
+        }
+        if steps.len() < 2 {
+            return SmallVec::new();
+        }
+        let fitting: SmallVec<[usize; FEW_AT_ONCE]> = instant
+            .clone()
+            .filter(|place| steps.iter().any(|step| window.fits(self, *place, *step)))
+            .collect();
+        if fitting.len() > FEW_AT_ONCE {
+            return SmallVec::new();
+        }
+        // By which of the events were there: bit n, those of them did n steps in some order.
+        let mut done = vec![0u64; 1 << fitting.len()];
+        done[0] = 1;
+        for were_there in 0..done.len() {
+            for (bit, place) in fitting.iter().enumerate() {
+                if were_there & (1 << bit) != 0 {
+                    continue;
+                }
+                let before = done[were_there];
+                for count in (0..=steps.len()).filter(|count| before & (1 << count) != 0) {
+                    let next = steps.get(count);
+                    let does_next = next.is_some_and(|step| window.fits(self, *place, *step));
+                    done[were_there | (1 << bit)] |= 1 << (count + usize::from(does_next));
+                }
+            }
+        }
+        let all = done[done.len() - 1];
+        (0..steps.len())
+            .rev()
+            .filter(|count| all & (1 << count) != 0)
+            .collect()
     }
 
     /// Gives the events of one instant to as many of the next steps as can be; how many.
@@ -318,7 +399,7 @@ impl Funnel {
     fn follow_any(&self, window: &Window<'_>) -> Reached {
         let mut done = vec![window.start];
         let mut usable = vec![window.start];
-        for instant in window.instants() {
+        for instant in window.instants(window.from) {
             let at = window.time(instant.start);
             self.take_any(window, &instant, &mut usable, &mut done);
             if done.len() == self.steps.len() {

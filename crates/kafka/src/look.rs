@@ -4,7 +4,9 @@ use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use cambium_engine::Mark;
+use cambium_engine::{Found, Mark};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -24,9 +26,8 @@ pub struct PartitionLog<'l> {
 }
 
 impl PartitionLog<'_> {
-    /// Looks at the record at an offset; none where there is none: compaction, retention or a transaction.
-    pub fn mark_at(&self, offset: i64) -> Result<Option<Mark>> {
-        let looked = self.looker.mark_at(self.topic, self.partition, offset);
+    pub fn look(&self, offset: i64) -> Result<Found> {
+        let looked = self.looker.look(self.topic, self.partition, offset);
         looked.with_context(|| {
             format!(
                 "cannot read {}[{}] at offset {offset}",
@@ -45,14 +46,16 @@ pub(crate) struct Looker {
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Looker {
-    pub fn new(config: ClientConfig) -> Looker {
+    pub fn new(mut config: ClientConfig) -> Looker {
+        // The end tells that nothing lies behind an offset.
+        config.set("enable.partition.eof", "true");
         Looker {
             config,
             consumer: OnceCell::new(),
         }
     }
 
-    fn mark_at(&self, topic: &str, partition: i32, offset: i64) -> Result<Option<Mark>> {
+    fn look(&self, topic: &str, partition: i32, offset: i64) -> Result<Found> {
         let consumer = match self.consumer.get() {
             Some(consumer) => consumer,
             None => {
@@ -68,22 +71,48 @@ impl Looker {
         consumer
             .unassign()
             .context("the assignment cannot be taken back")?;
-        looked
+        match looked? {
+            Found::Nothing if self.is_compacted(topic) => Ok(Found::Unknown),
+            found => Ok(found),
+        }
+    }
+
+    /// Whether single records of a topic may be gone; where the broker does not say, they may not.
+    fn is_compacted(&self, topic: &str) -> bool {
+        let asked = self
+            .config
+            .create()
+            .and_then(|admin: AdminClient<DefaultClientContext>| {
+                let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+                let topics = [ResourceSpecifier::Topic(topic)];
+                futures::executor::block_on(admin.describe_configs(&topics, &options))
+            });
+        let described = asked.map(|described| described.into_iter().flatten().next());
+        if let Err(error) = &described {
+            tracing::warn!("whether topic {topic} is compacted cannot be asked: {error}");
+        }
+        let policy = described
+            .ok()
+            .flatten()
+            .and_then(|topic| topic.get("cleanup.policy")?.value.clone());
+        policy.is_some_and(|policy| policy.contains("compact"))
     }
 }
 
-fn look(consumer: &BaseConsumer, offset: i64) -> Result<Option<Mark>> {
+fn look(consumer: &BaseConsumer, offset: i64) -> Result<Found> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                let is_there = message.offset() == offset;
-                return Ok(is_there.then(|| with_record(&message, Mark::of)));
+                return Ok(match message.offset() == offset {
+                    true => Found::Record(with_record(&message, Mark::of)),
+                    false => Found::Nothing,
+                });
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Found::Nothing),
             Some(Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset,
-            ))) => return Ok(None),
+            ))) => return Ok(Found::Unknown),
             // A broker that went away comes back, or does not within the time that it has.
             Some(Err(error)) => tracing::debug!("Kafka: {error}"),
             None => {}

@@ -12,6 +12,8 @@ pub struct Progress {
     pub version: u64,
     /// Tells the last record that was counted from any other.
     pub last_record: u64,
+    /// In milliseconds since 1970.
+    pub flushed_at: i64,
 }
 
 /// Who knows which rows are held: ClickHouse, or a model of it under which starts are simulated.
@@ -61,7 +63,7 @@ impl Held for Client {
 
     async fn progress(&self, topic: &Topic) -> Result<Option<Progress>> {
         let query = format!(
-            "SELECT version, last_record FROM progress_rows FINAL WHERE {} AND last_record != 0",
+            "SELECT version, last_record, toUnixTimestamp64Milli(flushed_at) AS at FROM progress_rows FINAL WHERE {} AND last_record != 0",
             of(topic)
         );
         let rows = self.rows(&query).await?;
@@ -69,6 +71,7 @@ impl Held for Client {
             Some(Progress {
                 version: row["version"].as_u64()?,
                 last_record: row["last_record"].as_u64()?,
+                flushed_at: row["at"].as_i64()?,
             })
         }))
     }

@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
-use cambium_engine::{HashKey, List, Mark, Partition, Setup, Topic, of_version};
+use cambium_engine::{
+    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, saved_setup,
+};
 use cambium_snapshots::{Change, Creation, Entry, Loaded, Store};
 use fail::fail_point;
 
@@ -24,18 +26,21 @@ pub struct Log<'l> {
     pub id: Option<&'l str>,
     /// How many partitions the topic has.
     pub partitions: usize,
-    /// Looks at the record at an offset; none: there is none any more, or there never was.
-    pub look: &'l dyn Fn(i64) -> Result<Option<Mark>>,
+    pub look: &'l dyn Fn(i64) -> Result<Found>,
 }
 
 impl Log<'_> {
-    /// Whether another record stands where this one stood: it is another log. One that has been forgotten
-    /// since says nothing.
+    /// Whether another record stands where this one stood, or none: it is another log. One that has been
+    /// forgotten since says nothing.
     fn contradicts(&self, mark: Option<Mark>) -> Result<bool> {
         let Some(mark) = mark.filter(|mark| (self.earliest..self.end).contains(&mark.offset)) else {
             return Ok(false);
         };
-        Ok((self.look)(mark.offset)?.is_some_and(|found| found != mark))
+        Ok(match (self.look)(mark.offset)? {
+            Found::Record(found) => found != mark,
+            Found::Nothing => !bug(Bug::HoleOverlooked),
+            Found::Unknown => false,
+        })
     }
 
     /// Whether another topic was counted in an epoch.
@@ -92,7 +97,7 @@ pub enum StartError {
     TopicIsAnother { topic: Topic },
     /// The topic has another number of partitions than when counting began: users move between them.
     TopicHasGrown { topic: Topic, was: usize, is: usize },
-    /// Another record stands where the last one stood that was counted: it is another log of that name.
+    /// The last record that was counted does not stand where it stood: it is another log of that name.
     RecordIsAnother { topic: Topic, offset: i64 },
     /// No snapshot, and what was counted rests on an earlier log of that name too.
     RestsOnEarlierLog { topic: Topic, written: i64 },
@@ -103,12 +108,15 @@ pub enum StartError {
         earliest: i64,
         written: i64,
     },
+    /// Counting would begin anew, while another process goes on with the old state.
+    CountedElsewhere { topic: Topic },
 }
 
 /// The ways that a person has.
 const GO_ON_OVER_ANOTHER: &str = "Give the old topic back, or start with --accept-gap to let counting go on over the \
                                   new one from its beginning; `gaps` will say so";
-const BEGIN_ANEW: &str = "Restore the snapshots, or start with --accept-gap: counting begins anew";
+const BEGIN_ANEW: &str = "Restore the snapshots, or end every process that counts this topic (what one goes on to write would \
+                          be counted twice) and start with --accept-gap: counting begins anew";
 
 impl std::error::Error for StartError {}
 
@@ -156,7 +164,7 @@ impl std::fmt::Display for StartError {
             }
             StartError::RecordIsAnother { topic, offset } => write!(
                 out,
-                "{topic}: the record at offset {offset} is not the one that was counted there: the topic was created \
+                "{topic}: at offset {offset} the record that was counted is not to be found: the topic was created \
                  again. {GO_ON_OVER_ANOTHER}"
             ),
             StartError::RestsOnEarlierLog { topic, written } => write!(
@@ -176,6 +184,11 @@ impl std::fmt::Display for StartError {
                  began ({begun}). {BEGIN_ANEW} at {written}, \
                  where the rows in ClickHouse end"
             ),
+            StartError::CountedElsewhere { topic } => write!(
+                out,
+                "{topic}: another process is counting it: if counting began anew beside that, records would be counted \
+                 twice. End every other process, and start with --accept-gap again"
+            ),
         }
     }
 }
@@ -184,7 +197,7 @@ impl std::fmt::Display for StartError {
 pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
-    let (loaded, passed_over) = snapshots.load().await?;
+    let (loaded, passed_over) = snapshots.load(|loaded| goes_with(&journal, loaded)).await?;
     for why in passed_over {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
     }
@@ -278,6 +291,22 @@ async fn refuse_growth<H>(start: &Start<H>, log: Log<'_>, creations: &[Creation]
 
 /// What was written down beside the snapshots: the journal, and which topics were counted.
 type Known<'k> = (&'k [Entry], &'k [Creation]);
+
+/// Whether a snapshot was taken under the setup that the journal says: an owner who did not know of it may have gone on
+/// behind the offset at which it entered.
+fn goes_with(journal: &[Entry], loaded: &Loaded) -> Result<()> {
+    let before = |entry: &&Entry| entry.epoch == loaded.epoch && entry.offset < loaded.position;
+    let in_force = journal.iter().filter(before).filter_map(Entry::setup).next_back();
+    // One that cannot be read is no matter of this; it is said where it is restored.
+    let (Some(in_force), Ok(saved)) = (in_force, saved_setup(&loaded.head)) else {
+        return Ok(());
+    };
+    ensure!(
+        saved == *in_force || bug(Bug::SnapshotOfAnotherSetup),
+        "it was taken under another setup than was in force"
+    );
+    Ok(())
+}
 
 struct Begun<L: List> {
     partition: Partition<L>,
@@ -401,6 +430,7 @@ async fn begin_without_snapshot<L: List, H: Held>(
     if !start.accept_gap {
         return Err(error.into());
     }
+    let written = when_nobody_counts(start).await?.unwrap_or(written);
     let (at, epoch) = if error.is_another_log() {
         (log.earliest, written.epoch + 1)
     } else {
@@ -408,6 +438,19 @@ async fn begin_without_snapshot<L: List, H: Held>(
     };
     put_gap(start, begun, at, &error.to_string()).await?;
     begin_at(start, at, epoch, None)
+}
+
+/// What is held, when an owner who is still there would have moved `progress`. A state that begins anew has rows of its
+/// own, over which those of the old one do not lose: what its owner counted from now on would be counted twice.
+async fn when_nobody_counts<H: Held>(start: &Start<H>) -> Result<Option<Written>> {
+    let before = start.held.progress(&start.topic).await?;
+    tokio::time::sleep(start.rhythm.settle + 2 * start.rhythm.flush).await;
+    let after = start.held.progress(&start.topic).await?;
+    if before.map(|progress| progress.flushed_at) != after.map(|progress| progress.flushed_at) {
+        let topic = start.topic.clone();
+        return Err(StartError::CountedElsewhere { topic }.into());
+    }
+    written(start).await
 }
 
 /// Why a log cannot be counted again from where counting began.
@@ -561,4 +604,38 @@ async fn written<H: Held>(start: &Start<H>) -> Result<Option<Written>> {
 async fn put_gap<H: Held>(start: &Start<H>, from: i64, to: i64, reason: &str) -> Result<()> {
     let put = start.held.put_gap(&start.topic, from..to, reason).await;
     put.context("the gap cannot be written down")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_another_where_what_was_counted_is_not() {
+        let mark = |offset, hash| Mark { offset, hash };
+        for (counted, found, is_another) in [
+            (Some(mark(7, 1)), Found::Record(mark(7, 1)), false),
+            (Some(mark(7, 1)), Found::Record(mark(7, 2)), true),
+            (Some(mark(7, 1)), Found::Nothing, true),
+            (Some(mark(7, 1)), Found::Unknown, false),
+            // Before the beginning and behind the end nothing is looked at.
+            (Some(mark(4, 1)), Found::Nothing, false),
+            (Some(mark(9, 1)), Found::Nothing, false),
+            (None, Found::Nothing, false),
+        ] {
+            let log = Log {
+                earliest: 5,
+                end: 9,
+                first: 5,
+                id: None,
+                partitions: 1,
+                look: &|_| Ok(found),
+            };
+            assert_eq!(
+                log.contradicts(counted).unwrap(),
+                is_another,
+                "{counted:?} {found:?}"
+            );
+        }
+    }
 }

@@ -172,15 +172,24 @@ impl View<'_> {
         }
         let mut begun: Try = vec![None; self.funnel.steps.len()];
         begun[0] = Some(start);
-        // Of what else happened at that instant any part may have come before it.
         let mut all = Vec::new();
-        for most_at_once in 0..begun.len() {
-            let mut best = begun.clone();
-            self.take_required(start, most_at_once, 1, begun.clone(), &mut best);
-            all.push(best);
+        self.take_required(start, self.time(start), 1, begun, &mut all);
+        // Which of the events of an instant did a required step there and which an optional one is settled before
+        // exclusions are looked at; when a required step was done, after that.
+        let mut by_times: BTreeMap<Vec<Option<i64>>, Try> = BTreeMap::new();
+        for done in all {
+            let required = done
+                .iter()
+                .zip(&self.funnel.steps)
+                .filter(|(_, step)| !step.optional);
+            let times = required.map(|(by, _)| by.map(|place| self.time(place))).collect();
+            let known = by_times.entry(times).or_insert_with(|| done.clone());
+            if self.is_better(&done, known) {
+                *known = done;
+            }
         }
-        all.retain(|done| !self.is_void(start, done));
-        all.into_iter().reduce(
+        let ways = by_times.into_values().filter(|done| !self.is_void(start, done));
+        ways.reduce(
             |best, done| {
                 if self.is_better(&done, &best) { done } else { best }
             },
@@ -204,37 +213,75 @@ impl View<'_> {
         count(this) > count(known) || count(this) == count(known) && times(this) < times(known)
     }
 
-    /// Follows every choice for the required steps from `step` on.
-    fn take_required(&self, start: usize, most_at_once: usize, step: usize, done: Try, best: &mut Try) {
-        let Some(next) = (step..self.funnel.steps.len()).find(|step| !self.funnel.steps[*step].optional)
-        else {
-            return self.take_optional(start, 1, done, best);
+    /// Follows every choice for the required steps from `step` on, by events from an instant on.
+    fn take_required(&self, start: usize, from: i64, step: usize, done: Try, all: &mut Vec<Try>) {
+        let required = |step: &usize| !self.funnel.steps[*step].optional;
+        let steps: Vec<usize> = (step..self.funnel.steps.len()).filter(required).collect();
+        let free = |place: &usize| {
+            self.in_window(start, *place) && self.time(*place) >= from && !done.contains(&Some(*place))
         };
-        let since = done
-            .iter()
-            .flatten()
-            .map(|place| self.time(*place))
-            .max()
-            .unwrap_or(0);
-        let free: Vec<usize> = (0..self.events.len())
-            .filter(|place| {
-                self.in_window(start, *place) && self.time(*place) >= since && !done.contains(&Some(*place))
-            })
-            .filter(|place| self.fits(*place, next))
-            .filter(|place| {
-                self.time(*place) > self.time(start) || done.iter().flatten().count() <= most_at_once
-            })
+        let fits_next = |place: &usize| steps.first().is_some_and(|next| self.fits(*place, *next));
+        let fitting = (0..self.events.len()).filter(free).filter(fits_next);
+        let since = done.iter().flatten().map(|place| self.time(*place)).max();
+        let earliest = fitting.map(|place| self.time(place)).min();
+        let earliest = earliest.filter(|time| self.may_pass(start, steps[0], since.unwrap_or(0), *time));
+        let Some(time) = earliest else {
+            let mut best = done.clone();
+            self.take_optional(start, 1, done, &mut best);
+            all.push(best);
+            return;
+        };
+        let at_once: Vec<usize> = (0..self.events.len())
+            .filter(free)
+            .filter(|place| self.time(*place) == time)
             .collect();
-        let earliest = free.iter().map(|place| self.time(*place)).min();
-        let reachable = earliest.filter(|time| self.may_pass(start, next, since, *time));
-        match reachable {
-            None => self.take_optional(start, 1, done, best),
-            Some(time) => {
-                for place in free.into_iter().filter(|place| self.time(*place) == time) {
-                    let mut further = done.clone();
-                    further[next] = Some(place);
-                    self.take_required(start, most_at_once, next + 1, further, best);
-                }
+        // Of what happened at the instant of the first step, any part may have come before it.
+        let is_first = time == self.time(start);
+        for count in self.in_every_order(&steps, &at_once, is_first) {
+            let mut choices = Vec::new();
+            self.choose(&steps[..count], &at_once, done.clone(), &mut choices);
+            for further in choices {
+                let next = steps.get(count).copied().unwrap_or(self.funnel.steps.len());
+                self.take_required(start, time + 1, next, further, all);
+            }
+        }
+    }
+
+    /// How many of these steps, which follow each other, the events of one instant do in one order or another. Where
+    /// `may_lie_before`, any of them may come before all steps.
+    fn in_every_order(&self, steps: &[usize], places: &[usize], may_lie_before: bool) -> BTreeSet<usize> {
+        let fits_one = |place: &usize| steps.iter().any(|step| self.fits(*place, *step));
+        let fitting: Vec<usize> = places.iter().copied().filter(fits_one).collect();
+        let (mut counts, mut known) = (BTreeSet::new(), BTreeSet::new());
+        let mut open = vec![(0, fitting)];
+        while let Some((done, left)) = open.pop() {
+            if !known.insert((done, left.clone())) {
+                continue;
+            }
+            if left.is_empty() || may_lie_before {
+                counts.insert(done);
+            }
+            for (index, place) in left.iter().enumerate() {
+                let mut others = left.clone();
+                others.remove(index);
+                let is_next = steps.get(done).is_some_and(|step| self.fits(*place, *step));
+                open.push((done + usize::from(is_next), others));
+            }
+        }
+        counts
+    }
+
+    /// Every way in which events do all of these steps, one each.
+    fn choose(&self, steps: &[usize], places: &[usize], done: Try, choices: &mut Vec<Try>) {
+        let Some((step, rest)) = steps.split_first() else {
+            choices.push(done);
+            return;
+        };
+        for place in places {
+            if !done.contains(&Some(*place)) && self.fits(*place, *step) {
+                let mut further = done.clone();
+                further[*step] = Some(*place);
+                self.choose(rest, places, further, choices);
             }
         }
     }

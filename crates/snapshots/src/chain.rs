@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
-use cambium_engine::Capture;
+use anyhow::{Context, Result, bail, ensure};
+use cambium_engine::{Bug, Capture, bug};
 use fail::fail_point;
 use object_store::PutPayload;
 use object_store::path::Path as Key;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::part::Part;
 use crate::{Creation, Entry, Store};
 
 const JOURNAL: &str = "journal.json";
+const JOURNAL_COPY: &str = "journal-copy.json";
 const CREATIONS: &str = "topic.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
@@ -54,6 +56,20 @@ pub struct Broken {
 
 type Users = BTreeMap<(u32, u64), Vec<u8>>;
 
+impl Loaded {
+    fn new(part: Part, users: Users) -> Loaded {
+        let users = users.into_iter();
+        Loaded {
+            epoch: part.epoch,
+            position: part.position,
+            head: part.head,
+            users: users
+                .map(|((app, user), state)| (app, user, state.into()))
+                .collect(),
+        }
+    }
+}
+
 impl Snapshots {
     pub(crate) fn new(store: Store, key: Key, keep: usize) -> Self {
         Snapshots {
@@ -70,23 +86,24 @@ impl Snapshots {
         Snapshots::new(self.store.clone(), self.key.clone(), self.keep)
     }
 
-    /// The newest snapshot that is whole, and what was passed over on the way to it.
-    pub async fn load(&mut self) -> Result<(Option<Loaded>, Vec<String>)> {
+    /// The file that was published or loaded last.
+    pub fn newest(&self) -> Option<&str> {
+        self.newest.as_deref()
+    }
+
+    /// The newest snapshot that is whole and fits, and what was passed over on the way to it.
+    pub async fn load(
+        &mut self,
+        fits: impl Fn(&Loaded) -> Result<()>,
+    ) -> Result<(Option<Loaded>, Vec<String>)> {
         let mut passed_over = Vec::new();
         for name in self.names().await?.into_iter().rev() {
-            match self.merge(&name).await {
-                Ok((part, users, chain)) => {
+            let merged = self.merge(&name).await;
+            let loaded = merged.map(|(part, users, chain)| (Loaded::new(part, users), chain));
+            match loaded.and_then(|(loaded, chain)| fits(&loaded).map(|()| (loaded, chain))) {
+                Ok((loaded, chain)) => {
                     self.newest = Some(name);
                     self.chain = chain;
-                    let users = users
-                        .into_iter()
-                        .map(|((app, user), state)| (app, user, state.into()));
-                    let loaded = Loaded {
-                        epoch: part.epoch,
-                        position: part.position,
-                        head: part.head,
-                        users: users.collect(),
-                    };
                     return Ok((Some(loaded), passed_over));
                 }
                 Err(error) => passed_over.push(format!("{name}: {error:#}")),
@@ -103,6 +120,15 @@ impl Snapshots {
             .collect())
     }
 
+    /// Whether nothing can be written at present.
+    pub fn is_failing(&self) -> bool {
+        self.store.is_failing()
+    }
+
+    async fn put(&self, name: &str, bytes: impl Into<PutPayload>) -> Result<()> {
+        self.store.put(&self.key.clone().join(name), bytes).await
+    }
+
     async fn part(&self, name: &str) -> Result<Part> {
         let bytes = self.store.get(&self.key.clone().join(name)).await?;
         let part = bytes
@@ -111,11 +137,6 @@ impl Snapshots {
         part.with_context(|| Broken {
             name: name.to_owned(),
         })
-    }
-
-    /// Whether nothing can be written at present.
-    pub fn is_failing(&self) -> bool {
-        self.store.is_failing()
     }
 
     /// A snapshot with all that it goes on from, merged.
@@ -143,9 +164,10 @@ impl Snapshots {
     /// What changed since the last one, as it will be written.
     pub fn prepare(&self, capture: Capture) -> Result<Publication> {
         let part = Part::new(capture, self.newest.clone());
+        let (name, bytes) = part.file()?;
         Ok(Publication {
-            name: part.name(),
-            bytes: as_written(part.encode()?).into(),
+            name,
+            bytes: as_written(bytes).into(),
             is_full: part.base.is_none(),
         })
     }
@@ -154,9 +176,7 @@ impl Snapshots {
     /// beside the partition. It can be tried again where it failed, unless the chain is [`Broken`].
     pub async fn publish(&mut self, publication: &Publication) -> Result<()> {
         let name = publication.name.as_str();
-        self.store
-            .put(&self.key.clone().join(name), publication.bytes.clone())
-            .await?;
+        self.put(name, publication.bytes.clone()).await?;
         fail_point!("after-snapshot");
         if self.newest.as_deref() != Some(name) {
             self.chain += usize::from(!publication.is_full);
@@ -181,10 +201,9 @@ impl Snapshots {
             users,
             ..part
         };
-        self.store
-            .put(&self.key.clone().join(full.name()), full.encode()?)
-            .await?;
-        self.newest = Some(full.name());
+        let (name, bytes) = full.file()?;
+        self.put(&name, bytes).await?;
+        self.newest = Some(name);
         self.chain = 0;
         Ok(())
     }
@@ -198,7 +217,6 @@ impl Snapshots {
         };
         for name in names.into_iter().filter(|name| *name < oldest) {
             fail_point!("while-deleting");
-            // The change at the same position as the full one sorts before it, and is not needed.
             self.store.delete(&self.key.clone().join(name)).await?;
         }
         Ok(())
@@ -216,34 +234,60 @@ impl Snapshots {
 
     /// The setups and where each came into force.
     pub async fn journal(&self) -> Result<Vec<Entry>> {
-        self.list(JOURNAL).await
-    }
-
-    pub async fn write_journal(&self, entries: &[Entry]) -> Result<()> {
-        self.write_list(JOURNAL, entries).await
-    }
-
-    /// Which creation of its topic was counted in each epoch.
-    pub async fn creations(&self) -> Result<Vec<Creation>> {
-        self.list(CREATIONS).await
-    }
-
-    pub async fn write_creations(&self, creations: &[Creation]) -> Result<()> {
-        self.write_list(CREATIONS, creations).await
-    }
-
-    async fn list<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
-        match self.store.get(&self.key.clone().join(name)).await? {
+        match self.read_journal(JOURNAL).await? {
+            // Where it was never written, its copy was never used.
             None => Ok(Vec::new()),
-            Some(bytes) => {
-                serde_json::from_slice(&bytes).with_context(|| format!("{}/{name} cannot be read", self.key))
-            }
+            Some(Ok(entries)) => Ok(entries),
+            Some(Err(error)) => match self.read_journal(JOURNAL_COPY).await? {
+                Some(Ok(entries)) => Ok(entries),
+                _ => Err(error),
+            },
         }
     }
 
-    async fn write_list<T: Serialize>(&self, name: &str, list: &[T]) -> Result<()> {
-        let bytes = serde_json::to_vec(list).with_context(|| format!("{name} cannot be encoded"))?;
-        self.store.put(&self.key.clone().join(name), bytes).await
+    /// None where there is nothing.
+    async fn read_journal(&self, name: &str) -> Result<Option<Result<Vec<Entry>>>> {
+        let bytes = self.store.get(&self.key.clone().join(name)).await?;
+        let read = |bytes: Vec<u8>| {
+            decoded(&bytes).with_context(|| format!("the journal {}/{name} cannot be read", self.key))
+        };
+        Ok(bytes.map(read))
+    }
+
+    /// Replaces the journal. It is read again before it counts as written: what is not in it must not be used, and what
+    /// was used must be in it.
+    pub async fn write_journal(&self, entries: &[Entry]) -> Result<()> {
+        let bytes = encoded(entries)?;
+        // One of the two is always whole.
+        let is_torn = self
+            .read_journal(JOURNAL)
+            .await?
+            .is_some_and(|read| read.is_err());
+        let names = if is_torn {
+            [JOURNAL, JOURNAL_COPY]
+        } else {
+            [JOURNAL_COPY, JOURNAL]
+        };
+        for name in names {
+            self.put(name, bytes.clone()).await?;
+            let found = self.store.get(&self.key.clone().join(name)).await?;
+            ensure!(
+                found.as_ref() == Some(&bytes) || bug(Bug::JournalNotReadAgain),
+                "the journal {}/{name} is not what was written to it",
+                self.key
+            );
+        }
+        Ok(())
+    }
+
+    /// Which creation of its topic was counted in each epoch. A list that is torn says nothing: then records tell.
+    pub async fn creations(&self) -> Result<Vec<Creation>> {
+        let bytes = self.store.get(&self.key.clone().join(CREATIONS)).await?;
+        Ok(bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default())
+    }
+
+    pub async fn write_creations(&self, creations: &[Creation]) -> Result<()> {
+        self.put(CREATIONS, encoded(creations)?).await
     }
 }
 
@@ -251,6 +295,28 @@ impl Snapshots {
 fn as_written(bytes: Vec<u8>) -> Vec<u8> {
     fail_point!("torn-snapshot", |_| bytes[..bytes.len() / 2].to_vec());
     bytes
+}
+
+/// JSON, and behind it on a line of its own a checksum.
+fn encoded<T: Serialize>(list: &[T]) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(list).context("the journal cannot be encoded")?;
+    let checksum = xxh3_64(&bytes);
+    bytes.extend(format!("\n{checksum:016x}").into_bytes());
+    Ok(bytes)
+}
+
+/// One without a checksum is of an earlier release.
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>> {
+    let (json, checksum) = match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
+        None => (bytes, None),
+    };
+    let expected = format!("{:016x}", xxh3_64(json));
+    ensure!(
+        checksum.is_none_or(|checksum| checksum == expected.as_bytes()),
+        "its checksum does not match: torn or damaged"
+    );
+    Ok(serde_json::from_slice(json)?)
 }
 
 #[cfg(test)]
@@ -271,8 +337,13 @@ mod tests {
         }
     }
 
+    async fn publish(snapshots: &mut Snapshots, capture: Capture) {
+        let publication = snapshots.prepare(capture).unwrap();
+        snapshots.publish(&publication).await.unwrap();
+    }
+
     async fn states(store: &Store, topic: &Topic) -> (i64, Vec<(u64, u8)>, usize) {
-        let (loaded, passed_over) = store.partition(topic, 2).load().await.unwrap();
+        let (loaded, passed_over) = store.partition(topic, 2).load(|_| Ok(())).await.unwrap();
         let loaded = loaded.unwrap();
         (
             loaded.position,
@@ -294,21 +365,21 @@ mod tests {
             partition: 3,
         };
         let mut snapshots = store.partition(&topic, 2);
-        assert!(snapshots.load().await.unwrap().0.is_none());
+        assert!(snapshots.load(|_| Ok(())).await.unwrap().0.is_none());
         for position in 1..=30 {
             let gone = (position > 20)
                 .then_some(())
                 .map_or(Some(position as u8), |()| None);
             let users = [(position as u64 % 3, gone), (7, Some(position as u8))];
-            let publication = snapshots.prepare(capture(position, &users)).unwrap();
-            snapshots.publish(&publication).await.unwrap();
+            publish(&mut snapshots, capture(position, &users)).await;
         }
         assert_eq!(states(&store, &topic).await, (30, vec![(7, 30)], 0));
 
-        let newest = directory
-            .path()
-            .join("events/3")
-            .join(format!("00000-{:020}.delta", 30));
+        let mut files: Vec<_> = std::fs::read_dir(directory.path().join("events/3"))
+            .unwrap()
+            .collect();
+        files.sort_by_key(|file| file.as_ref().unwrap().file_name());
+        let newest = files.pop().unwrap().unwrap().path();
         let bytes = std::fs::read(&newest).unwrap();
         std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();
         assert_eq!(states(&store, &topic).await, (29, vec![(7, 29)], 1));
@@ -316,5 +387,52 @@ mod tests {
         flipped[30] ^= 1;
         std::fs::write(&newest, &flipped).unwrap();
         assert_eq!(states(&store, &topic).await, (29, vec![(7, 29)], 1));
+    }
+
+    #[tokio::test]
+    async fn two_owners_at_one_position_do_not_mix() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::directory(directory.path()).unwrap();
+        let topic = Topic {
+            name: "events".to_owned(),
+            partition: 3,
+        };
+        let (mut one, mut other) = (store.partition(&topic, 2), store.partition(&topic, 2));
+        publish(&mut one, capture(1, &[(1, Some(1))])).await;
+        publish(&mut one, capture(2, &[(2, Some(1))])).await;
+        publish(&mut other, capture(2, &[(2, Some(9)), (3, Some(9))])).await;
+        publish(&mut one, capture(3, &[(4, Some(1))])).await;
+        assert_eq!(states(&store, &topic).await, (3, vec![(1, 1), (2, 1), (4, 1)], 0));
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_is_torn_has_a_copy() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::directory(directory.path()).unwrap();
+        let topic = Topic {
+            name: "events".to_owned(),
+            partition: 3,
+        };
+        let snapshots = store.partition(&topic, 2);
+        let entry = |offset| Entry {
+            offset,
+            epoch: 0,
+            change: crate::Change::Schema { id: 1, schema: None },
+        };
+        assert_eq!(snapshots.journal().await.unwrap(), []);
+        snapshots.write_journal(&[entry(1)]).await.unwrap();
+        snapshots.write_journal(&[entry(1), entry(2)]).await.unwrap();
+        let file = |name| directory.path().join("events/3").join(name);
+        let whole = std::fs::read(file(JOURNAL)).unwrap();
+        for place in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[place] ^= 1;
+            std::fs::write(file(JOURNAL), &flipped).unwrap();
+            assert_eq!(snapshots.journal().await.unwrap(), [entry(1), entry(2)]);
+        }
+        std::fs::write(file(JOURNAL), "[{").unwrap();
+        assert_eq!(snapshots.journal().await.unwrap(), [entry(1), entry(2)]);
+        std::fs::write(file(JOURNAL_COPY), "[{").unwrap();
+        snapshots.journal().await.unwrap_err();
     }
 }

@@ -29,13 +29,17 @@ impl Part {
         }
     }
 
-    /// Names sort as positions do; of two at one position the full one comes last.
-    pub fn name(&self) -> String {
+    /// Its name and its bytes. Names sort as positions do, and are of one content each: two owners may be at one
+    /// position, and who goes on from the file of one never meets that of the other.
+    pub fn file(&self) -> Result<(String, Vec<u8>)> {
+        let bytes = self.encode()?;
         let kind = if self.base.is_some() { "delta" } else { "full" };
-        format!("{:05}-{:020}.{kind}", self.epoch, self.position)
+        let content = xxh3_64(&bytes) as u32;
+        let name = format!("{:05}-{:020}-{content:08x}.{kind}", self.epoch, self.position);
+        Ok((name, bytes))
     }
 
-    pub fn encode(&self) -> Result<Vec<u8>> {
+    fn encode(&self) -> Result<Vec<u8>> {
         let plain = postcard::to_stdvec(self).context("the snapshot cannot be encoded")?;
         let body = zstd::bulk::compress(&plain, 1).context("the snapshot cannot be compressed")?;
         let mut bytes = MAGIC.to_vec();
@@ -61,7 +65,40 @@ impl Part {
             xxh3_64(body) == checksum || bug(Bug::DamageNotSeen),
             "its checksum does not match: torn or damaged"
         );
+        // The checksum is of the body alone: a damaged length would be asked of memory.
+        let held = zstd::zstd_safe::get_frame_content_size(body);
+        ensure!(
+            matches!(held, Ok(Some(held)) if held == length),
+            "its length does not match: torn or damaged"
+        );
         let plain = zstd::bulk::decompress(body, length as usize).context("it cannot be decompressed")?;
         postcard::from_bytes(&plain).context("it cannot be decoded")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whichever bit flips and wherever it is cut: it is seen, and nothing is asked of memory for it.
+    #[test]
+    fn damage_anywhere_is_seen() {
+        let part = Part {
+            base: Some("00000-1.full".to_owned()),
+            epoch: 1,
+            position: 7,
+            head: (0..200).collect(),
+            users: vec![(0, 1, Some(vec![1, 2, 3])), (0, 2, None)],
+        };
+        let bytes = part.encode().unwrap();
+        assert_eq!(Part::decode(&bytes).unwrap(), part);
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Part::decode(&damaged).is_err(), "bit {bit}");
+        }
+        for length in 0..bytes.len() {
+            assert!(Part::decode(&bytes[..length]).is_err(), "cut at {length}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use cambium_engine::{Account, Setup, Topic};
+use cambium_engine::{Account, Found, Setup, Topic};
 use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
 use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, start};
 use clap::Args;
@@ -150,7 +150,7 @@ async fn begin(start_with: &Start, log: &mut FileLog, given: &Given) -> Result<O
         // Its files are known by their digests.
         id: None,
         partitions: 1,
-        look: &|_| Ok(None),
+        look: &|_| Ok(Found::Unknown),
     };
     if !log.is_counted_anew() {
         let owner: Owner<Processors> = start(start_with.clone(), bounds).await?;

@@ -198,7 +198,7 @@ impl Assigner for Owners {
             first,
             id: held.now.id.as_deref(),
             partitions: held.now.partitions,
-            look: &|offset| held.mark_at(offset),
+            look: &|offset| held.look(offset),
         };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {

@@ -36,6 +36,21 @@ struct SavedApp {
     instances: Vec<SavedInstance>,
 }
 
+/// The setup under which a state was saved.
+pub fn saved_setup(head: &[u8]) -> Result<Setup, SnapshotError> {
+    let head = decoded(head)?;
+    serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))
+}
+
+fn decoded(head: &[u8]) -> Result<Head<'_>, SnapshotError> {
+    let unreadable = |error: postcard::Error| SnapshotError::Head(error.to_string());
+    let (format, head) = postcard::take_from_bytes::<u32>(head).map_err(unreadable)?;
+    if format != FORMAT {
+        return Err(SnapshotError::Format(format));
+    }
+    postcard::from_bytes(head).map_err(unreadable)
+}
+
 impl<L: List> Partition<L> {
     /// All of the state but the users, as bytes.
     pub(super) fn encoded_head(&self) -> Result<Vec<u8>, SnapshotError> {
@@ -78,12 +93,7 @@ impl<L: List> Partition<L> {
         users: impl IntoIterator<Item = (u32, u64, Box<[u8]>)>,
         key: HashKey,
     ) -> Result<Self, SnapshotError> {
-        let unreadable = |error: postcard::Error| SnapshotError::Head(error.to_string());
-        let (format, head) = postcard::take_from_bytes::<u32>(head).map_err(unreadable)?;
-        if format != FORMAT {
-            return Err(SnapshotError::Format(format));
-        }
-        let mut head: Head<'_> = postcard::from_bytes(head).map_err(unreadable)?;
+        let mut head = decoded(head)?;
         head.names.to_mut().restore();
         let setup: Setup =
             serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))?;

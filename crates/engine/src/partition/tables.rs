@@ -19,6 +19,7 @@ pub static REJECTED: Table = Table {
         ("reason", "LowCardinality(String)"),
         ("detail", "String"),
         ("payload", "String"),
+        ("epoch", "UInt16"),
     ],
 };
 
@@ -86,6 +87,7 @@ static EVENTS: Table = Table {
         ("campaign", "LowCardinality(String)"),
         ("country", "LowCardinality(String)"),
         ("properties", "Map(LowCardinality(String), String)"),
+        ("epoch", "UInt16"),
     ],
 };
 
@@ -126,7 +128,8 @@ pub(super) fn put_rejected(
         .i64(at.clamp(0, 4_102_444_800_000))
         .text(rejection.reason.name())
         .text(detail)
-        .raw(&payload);
+        .raw(&payload)
+        .u16(of_version(version).0);
 }
 
 /// The form of a payload without its content: letters are x, digits 0; the names of fields stay.
@@ -187,7 +190,8 @@ pub(super) fn put_event(
         properties
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str())),
-    );
+    )
+    .u16(of_version(version).0);
 }
 
 /// Scalars by their paths, as the other tables hold properties; lists as JSON.

@@ -1,0 +1,4 @@
+-- Records of a topic that was created again stand beside those of the earlier one. Tables of earlier releases lack it.
+ALTER TABLE event_rows
+    ADD COLUMN IF NOT EXISTS epoch UInt16,
+    MODIFY ORDER BY (app, event, time, topic, partition, offset, epoch);

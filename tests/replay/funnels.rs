@@ -1,0 +1,182 @@
+//! Funnels alone, many of them: what few events at few instants make is the naive truth.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use cambium::Processors;
+use cambium::config::Config;
+use cambium_engine::{HashKey, Partition, Topic};
+use cambium_event::Record;
+use cambium_simulate::funnel::{ByStep, Exclude, Funnel, Order, Step};
+use cambium_simulate::sessions::Rules as SessionRules;
+use cambium_simulate::{Record as Sent, Rules};
+use fastrand::Rng;
+
+use super::case::{Case, MINUTE, funnel};
+use super::check::check;
+use super::model::{Model, number};
+
+const CASES: u64 = 400;
+/// Of each case.
+const FUNNELS: usize = 8;
+/// A metric that every case has.
+const RICH: &str = "[[unique]]\nname = \"rich\"\nevent = [\"a\", \"b\", \"x\", \"h\"]\nwhere = \"properties.price >= 2.5\"\nby = [\"plan\"]\n";
+const START: i64 = 1_700_006_400_000;
+
+#[test]
+fn dense_funnels_are_the_naive_truth() {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let first = number("FUNNEL_SEED").unwrap_or(0);
+    for seed in first..first + number("FUNNEL_CASES").unwrap_or(CASES) {
+        let case = dense(&mut Rng::with_seed(seed));
+        let checked = std::panic::catch_unwind(|| run(&case));
+        let sent = case
+            .records
+            .iter()
+            .map(|record| String::from_utf8_lossy(&record.payload));
+        assert!(
+            checked.is_ok(),
+            "seed {seed} failed: FUNNEL_SEED={seed} FUNNEL_CASES=1\n{}",
+            sent.collect::<Vec<_>>().join("\n")
+        );
+    }
+}
+
+/// One user, few instants, every event fit for something.
+fn dense(random: &mut Rng) -> Case {
+    let mut configuration = String::new();
+    let mut funnels = Vec::new();
+    for number in 0..FUNNELS {
+        let (text, funnel) = funnel(random);
+        configuration += &format!("[[funnel]]\nname = \"f{number}\"\n{text}");
+        funnels.push(funnel);
+    }
+    let instants = random.i64(2..8);
+    let events = (0..random.i64(3..9)).map(|_| {
+        let minutes = random.i64(0..instants) * 9;
+        let name = ["a", "b", "c", "x", "h"][random.usize(..5)];
+        (name, minutes, ["ios", "web"][random.usize(..2)])
+    });
+    case(configuration, funnels, events)
+}
+
+/// The events of one user: name, minute, platform.
+fn case<'e>(
+    configuration: String,
+    funnels: Vec<Funnel>,
+    events: impl Iterator<Item = (&'e str, i64, &'e str)>,
+) -> Case {
+    let records = events.enumerate().map(|(place, (name, minutes, platform))| {
+        let time = START + minutes * MINUTE;
+        Sent {
+            partition: 0,
+            offset: place as i64,
+            timestamp: None,
+            payload: format!(
+                r#"{{"app":"s","event":"{name}","user_id":"u","timestamp":{time},"platform":"{platform}"}}"#
+            )
+            .into_bytes(),
+        }
+    });
+    Case {
+        records: records.collect(),
+        configuration: format!("{RICH}{configuration}"),
+        rules: Rules {
+            zone: "UTC".to_owned(),
+            lateness_ms: 24 * 60 * MINUTE,
+            skew_ms: 5 * MINUTE,
+            drops: Vec::new(),
+        },
+        sessions: SessionRules::default(),
+        funnels,
+        partitions: 1,
+    }
+}
+
+fn run(case: &Case) -> Model {
+    let setup = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
+    let topic = Topic {
+        name: "t".to_owned(),
+        partition: 0,
+    };
+    let mut partition: Partition<Processors> =
+        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    for record in &case.records {
+        let applied = partition.apply(&Record {
+            offset: record.offset,
+            payload: Some(&record.payload),
+            ..Record::default()
+        });
+        applied.unwrap();
+    }
+    let mut model = Model::new();
+    model.insert(&partition.flush().unwrap());
+    check(case, &model, &BTreeMap::new());
+    model
+}
+
+/// What the tries of each hour reach together, where events share an instant.
+#[test]
+fn an_instant_is_taken_in_the_funnels_favour() {
+    for (steps, more, events, expected) in [
+        // The second step is optional: b does the third at minute 9, so that c is left for the second.
+        ("* c? * b", "", "a0 c9 b9 b18", "1 2 3 4"),
+        ("* c? * b", "", "a0 c9 b9", "1 3 4"),
+        // Of c and x at minute 9 either may be the second step; x is, and none lies between.
+        ("b * a? c", "x", "b0 c9 x9 a27 c36", "1 2 4"),
+        ("b * a? c", "", "b0 c9 x9 a27 c36", "1 2 3 4"),
+        ("b * a? c", "x", "b0 c9 x18 a27 c36", ""),
+    ] {
+        let (text, funnel) = written(steps, more);
+        let events = events.split(' ').map(|event| {
+            let (name, minute) = event.split_at(1);
+            (name, minute.parse().unwrap(), "ios")
+        });
+        let model = run(&case(text, vec![funnel], events));
+        let rows = model.rows("funnel_rows").into_iter();
+        let reached = rows.fold(0, |bits, row| bits | number(row, "steps"));
+        let reached = (0..32).filter(|step| reached >> step & 1 == 1);
+        let reached: Vec<String> = reached.map(|step| (step + 1).to_string()).collect();
+        assert_eq!(reached.join(" "), expected, "{steps} {more}");
+    }
+}
+
+/// A funnel within an hour, of steps ("?": optional) and an event that voids a try.
+fn written(steps: &str, exclude: &str) -> (String, Funnel) {
+    let steps = steps.split(' ').map(|step| Step {
+        events: vec![step.trim_end_matches('?').to_owned()],
+        optional: step.ends_with('?'),
+        first_time: false,
+    });
+    let funnel = Funnel {
+        steps: steps.collect(),
+        within_ms: Some(60 * MINUTE),
+        order: Order::InOrder,
+        ignore: Vec::new(),
+        exclude: Vec::new(),
+        by_platform: false,
+        by_step: ByStep::First,
+    };
+    let steps = funnel.steps.iter().map(|step| {
+        let (name, optional) = (&step.events[0], step.optional);
+        format!("{{ event = \"{name}\", optional = {optional} }}")
+    });
+    let steps = steps.collect::<Vec<_>>().join(", ");
+    let mut text = format!("[[funnel]]\nname = \"f0\"\nsteps = [{steps}]\nwithin = \"1 h\"\n");
+    if exclude.is_empty() {
+        return (text, funnel);
+    }
+    text += &format!("exclude = [{{ event = \"{exclude}\" }}]\n");
+    let exclude = Exclude {
+        event: exclude.to_owned(),
+        after: 1,
+        before: funnel.steps.len(),
+    };
+    (
+        text,
+        Funnel {
+            exclude: vec![exclude],
+            ..funnel
+        },
+    )
+}

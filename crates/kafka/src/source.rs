@@ -296,9 +296,10 @@ impl<A: Assigner> Source<A> {
     /// Consumes until `stop` is set; then everything is left safe.
     pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
         let mut ended = self.consume(stop);
-        if ended.is_err() {
+        let source = ended.as_ref().err().and_then(|error| error.downcast_ref());
+        if source.is_some_and(is_out_of_range) {
             // That a topic is another says more than what came of it.
-            ended = self.check_topics().and(ended);
+            ended = self.check_topics(BROKER_TIMEOUT).and(ended);
         }
         // A group that cannot be left in order is left all the same, with its work safe.
         let rest: Vec<Key> = self.threads.keys().cloned().collect();
@@ -391,7 +392,7 @@ impl<A: Assigner> Source<A> {
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
         let keys = keys(&partitions);
-        self.check_topics()?;
+        self.check_topics(BROKER_TIMEOUT)?;
         let looker = Looker::new(self.config.clone());
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
@@ -443,12 +444,12 @@ impl<A: Assigner> Source<A> {
     }
 
     /// Whether all topics are still those that they were.
-    fn check_topics(&self) -> Result<News> {
+    fn check_topics(&self, patience: Duration) -> Result<News> {
         let names: Vec<&str> = self.topics.keys().map(String::as_str).collect();
         if names.is_empty() {
             return Ok(News::AllIsWell);
         }
-        let Ok(found) = topics_now(self.consumer.client(), &names, ANSWER_TIMEOUT) else {
+        let Ok(found) = topics_now(self.consumer.client(), &names, patience) else {
             return Ok(News::NoBrokerAnswers);
         };
         let is_gone = found.len() < names.len();
@@ -523,7 +524,7 @@ impl<A: Assigner> Source<A> {
             safe.add_partition_offset(topic, *partition, offset)
                 .context("an offset is not valid")?;
         }
-        self.assigner.hears(self.check_topics()?);
+        self.assigner.hears(self.check_topics(ANSWER_TIMEOUT)?);
         self.commit(&safe);
         Ok(())
     }

@@ -86,12 +86,15 @@ pub struct Store {
     is_failing: Arc<AtomicBool>,
 }
 
-/// What a write meets where the tests want that.
+/// What a write meets where the tests want that: while a file is there, the disk is full.
 fn disk_full() -> Option<object_store::Error> {
-    fail_point!("disk-full", |_| Some(object_store::Error::Generic {
-        store: "LocalFileSystem",
-        source: Box::new(std::io::Error::from(std::io::ErrorKind::StorageFull)),
-    }));
+    fail_point!("disk-full", |sign| {
+        let is_full = sign.is_some_and(|sign| Path::new(&sign).exists());
+        is_full.then(|| object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
+        })
+    });
     None
 }
 

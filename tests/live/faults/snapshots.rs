@@ -20,14 +20,18 @@ async fn is_counting(shop: &mut Shop, failpoints: &str) -> Counting {
 /// The disk is full for some seconds.
 pub async fn full(place: Place) -> Measured {
     let mut shop = place.shop(2).await;
-    let counting = is_counting(&mut shop, "disk-full=6*off->6*return").await;
-    shop.sells_for(3).await;
+    let sign = shop.path().join("full");
+    let counting = is_counting(&mut shop, &format!("disk-full=return({})", sign.display())).await;
+    shop.is_saved(2).await;
+    fs::write(&sign, "").unwrap();
+    shop.sells_for(2).await;
     counting.answers_ready(NOT_READY).await;
     shop.is_counted().await;
+    fs::remove_file(&sign).unwrap();
     let over = Instant::now();
-    shop.sells_for(3).await;
-    let measured = shop.measured(over).await;
+    shop.sells_for(1).await;
     counting.is_ready().await;
+    let measured = shop.measured(over).await;
     counting.kill();
     measured
 }

@@ -84,7 +84,9 @@ fn make(directory: &Path, encoding: Encoding, users: u32, runtime: &tokio::runti
     let captured = begun.elapsed().as_secs_f64();
     drop(partition);
     let begun = Instant::now();
-    runtime.block_on(snapshots(directory)?.publish(capture))?;
+    let mut snapshots = snapshots(directory)?;
+    let publication = snapshots.prepare(capture)?;
+    runtime.block_on(snapshots.publish(&publication))?;
     Ok(Made {
         captured,
         published: begun.elapsed().as_secs_f64(),

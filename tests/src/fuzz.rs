@@ -295,7 +295,8 @@ fn saved_file() -> Vec<u8> {
     let capture = saved().capture().expect("it can be captured");
     let saving = async {
         let mut snapshots = Store::new(objects.clone()).partition(&topic(), 1);
-        snapshots.publish(capture).await.expect("memory takes it");
+        let publication = snapshots.prepare(capture).expect("a capture can be encoded");
+        snapshots.publish(&publication).await.expect("memory takes it");
         let name = snapshots.newest().expect("one was published");
         let found = objects.get(&Key::from(format!("t/0/{name}"))).await;
         let bytes = found.expect("it is there").bytes().await;

@@ -1,6 +1,7 @@
-//! Which crate may depend on which (ARCHITECTURE.md).
+//! Which crate may depend on which (ARCHITECTURE.md), and what the program does not hold.
 
 use std::path::Path;
+use std::process::Command;
 
 /// Each crate with all the crates of the workspace that it may name.
 const ARROWS: [(&str, &[&str]); 14] = [
@@ -66,4 +67,25 @@ fn arrows_go_one_way() {
             }
         }
     }
+}
+
+/// Only the tests' program can be told to die.
+#[test]
+fn the_program_has_no_failpoints() {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--package",
+            "cambium",
+            "--edges",
+            "normal,features",
+            "--prefix",
+            "none",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    assert!(tree.contains("fail feature \"default\""), "{tree}");
+    assert!(!tree.contains("fail feature \"failpoints\""), "{tree}");
 }

@@ -27,7 +27,7 @@ use std::sync::OnceLock;
 use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::Child as Engine;
 
-/// The program, built once a run of the tests, as they were built.
+/// The program, built once a run of the tests, as they were built; it can be told to die (`FAILPOINTS`).
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -37,7 +37,9 @@ pub fn program() -> &'static Path {
             "--package",
             "cambium",
             "--bin",
-            "cambium",
+            "cambium-with-failpoints",
+            "--features",
+            "failpoints",
             "--message-format",
             "json",
         ]);

@@ -33,7 +33,7 @@ pub fn measure(encoding: Encoding, users: u32) -> Result<()> {
     );
 
     let begun = Instant::now();
-    let (loaded, passed_over) = runtime.block_on(snapshots(directory.path())?.load())?;
+    let (loaded, passed_over) = runtime.block_on(snapshots(directory.path())?.load(|_| Ok(())))?;
     ensure!(passed_over.is_empty(), "{passed_over:?}");
     let loaded = loaded.context("there is no snapshot")?;
     let read = begun.elapsed();
@@ -84,7 +84,9 @@ fn make(directory: &Path, encoding: Encoding, users: u32, runtime: &tokio::runti
     let captured = begun.elapsed().as_secs_f64();
     drop(partition);
     let begun = Instant::now();
-    runtime.block_on(snapshots(directory)?.publish(capture))?;
+    let mut snapshots = snapshots(directory)?;
+    let publication = snapshots.prepare(capture)?;
+    runtime.block_on(snapshots.publish(&publication))?;
     Ok(Made {
         captured,
         published: begun.elapsed().as_secs_f64(),

@@ -71,6 +71,9 @@ impl Process {
             earliest: log.earliest,
             end: log.end,
             first: log.earliest,
+            // As from an old broker, so that records have to tell.
+            id: None,
+            partitions: 1,
             look: &|offset| Ok(log.look(offset)),
         };
         let with = Start {

@@ -327,7 +327,7 @@ impl World {
     /// The newest snapshot that can be read: its epoch and offset.
     pub fn newest_snapshot(&self, partition: usize) -> Option<(u16, i64)> {
         let mut snapshots = self.store.partition(&self.topic(partition), self.settings.keep);
-        let (loaded, _) = still_runtime().block_on(snapshots.load()).ok()?;
+        let (loaded, _) = still_runtime().block_on(snapshots.load(|_| Ok(()))).ok()?;
         loaded.map(|loaded| (loaded.epoch, loaded.position))
     }
 

@@ -1,288 +1,301 @@
-//! Kafka to ClickHouse while processes are killed: nothing lost, nothing twice.
+//! What breaks, and what must happen then: the table that RELIABILITY.md shows.
+//!
+//! All rows share one Kafka and one ClickHouse; each has a topic, a group, a database and snapshots of its own. Most of
+//! them wait for the most part, so several go on at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod brokers;
+mod clocks;
+mod deaths;
+mod everything;
+mod group;
+mod proxy;
+mod records;
+mod registry;
+mod shop;
+mod snapshots;
+mod topics;
+mod truth;
+mod warehouse;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cambium_clickhouse::Client;
-use cambium_kafka::{LocalKafka, Producer, create_topic};
-use cambium_simulate::sessions::{Rules as SessionRules, sessions};
-use cambium_simulate::{Product, Record, Rules, Settings, Truth};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
-use super::{Process, client, number, program};
+use self::proxy::Mood;
+use self::shop::{Measured, Shop};
+use super::program;
+use super::stage::Ground;
 
-const PARTITIONS: i32 = 6;
-const EVENTS: usize = 300_000;
-const DAY_MS: i64 = 86_400_000;
+/// So many rows go on at a time.
+const AT_A_TIME: usize = 8;
 
-fn configuration(brokers: &str, clickhouse: &str, data: &Path) -> PathBuf {
-    let path = data.join("cambium.toml");
-    let text = format!(
-        r#"
-        [kafka]
-        brokers = "{brokers}"
-        settings = {{ "session.timeout.ms" = "6000" }}
-        [[source]]
-        topic = "events"
-        [clickhouse]
-        url = "{clickhouse}"
-        [snapshots]
-        url = "file://{}"
-        every = "2 s"
-        [app.shop]
-        time_zone = "Asia/Shanghai"
-        [keep]
-        rejected = "forever"
-        [[funnel]]
-        name = "purchase"
-        steps = ["view", "cart", "buy"]
-        within = "1 day"
-        "#,
-        data.join("snapshots").display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
+/// One row: what is done to a system that runs, and what must happen.
+struct Fault {
+    what: &'static str,
+    must: &'static str,
+    happens: Box<dyn FnOnce(Place) -> BoxFuture<'static, Measured> + Send>,
 }
 
-fn consumer(config: &Path, data: &Path) -> Process {
-    let mut command = Command::new(program());
-    command
-        .arg("run")
-        .arg("--config")
-        .arg(config)
-        .arg("--data")
-        .arg(data)
-        .env("CAMBIUM_LOG", "warn");
-    Process::start(&mut command)
+/// Where a row happens.
+pub struct Place {
+    ground: Arc<Ground>,
+    name: String,
 }
 
-/// Waits until every record that was published is in ClickHouse, and said to be.
-async fn all_read(client: &Client, published: i64, within: Duration) {
-    let started = Instant::now();
-    loop {
-        let read = number(client, "SELECT sum(read) FROM records")
-            .await
-            .unwrap_or(-1);
-        let shown = number(client, "SELECT sum(offset) FROM progress")
-            .await
-            .unwrap_or(-1);
-        if read == published && shown == published {
-            return;
-        }
-        assert!(
-            started.elapsed() < within,
-            "of {published} records {read} were read and {shown} are said to be in ClickHouse after {within:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
+impl Place {
+    /// A shop whose topic has so many partitions.
+    pub async fn shop(&self, partitions: i32) -> Shop {
+        self.shop_on(&self.ground.url(), partitions).await
+    }
+
+    /// The same, with a ClickHouse of its own.
+    pub async fn shop_on(&self, clickhouse: &str, partitions: i32) -> Shop {
+        Shop::open(&self.ground.kafka.brokers(), clickhouse, &self.name, partitions).await
+    }
+
+    /// One whose topic is there, or will be.
+    pub fn shop_named(&self, name: &str) -> Shop {
+        Shop::at(&self.ground.kafka.brokers(), &self.ground.url(), name)
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_or_counted_twice_when_processes_are_killed() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut kafka = LocalKafka::start().unwrap();
-    let engine_data = directory.path().join("engine");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let serve = || {
-        let mut command = Command::new(program());
-        command
-            .args(["clickhouse", "--listen", &format!("127.0.0.1:{port}"), "--data"])
-            .arg(&engine_data);
-        Process::start(&mut command)
-    };
-    let clickhouse = serve();
-    let url = format!("http://127.0.0.1:{port}");
-    let config = configuration(&kafka.brokers(), &url, directory.path());
-    create_topic(&kafka.brokers(), &BTreeMap::new(), "events", PARTITIONS)
-        .await
-        .unwrap();
-
-    let settings = Settings {
-        start_ms: 1_700_000_000_000,
-        events_per_second: 100.0,
-        ..Settings::default()
-    };
-    let publications: Vec<_> = Product::new(settings).take(EVENTS).collect();
-    let first = consumer(&config, directory.path());
-    let second = consumer(&config, directory.path());
-    let brokers = kafka.brokers();
-    let sent = publications.clone();
-    let sending = tokio::task::spawn_blocking(move || {
-        let producer = Producer::new(&brokers, &BTreeMap::new()).unwrap();
-        for (number, one) in sent.iter().enumerate() {
-            producer
-                .send("events", &one.payload, Some(one.timestamp_ms))
-                .unwrap();
-            if number % 10_000 == 0 {
-                std::thread::sleep(Duration::from_millis(700));
-            }
-        }
-        producer.flush(Duration::from_secs(120)).unwrap();
-    });
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    first.kill();
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    let third = consumer(&config, directory.path());
-    clickhouse.kill();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let clickhouse = serve();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    kafka.kill().unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    kafka.restart().unwrap();
-    sending.await.unwrap();
-    let client = client(&url);
-    // A producer whose broker was killed may have repeated some: the log is what is counted.
-    let log = log_of(&kafka.brokers()).await;
-    all_read(&client, log.len() as i64, Duration::from_secs(180)).await;
-    second.end();
-    third.end();
-    check(&client, &log).await;
-    clickhouse.end();
-}
-
-/// What really lies in the topic: read back by another way than the program's.
-async fn log_of(brokers: &str) -> Vec<Record> {
-    let brokers = brokers.to_owned();
-    tokio::task::spawn_blocking(move || cambium_kafka::read_all(&brokers, "events").unwrap())
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|(partition, offset, timestamp, payload)| Record {
-            partition,
-            offset,
-            timestamp,
-            payload,
-        })
-        .collect()
-}
-
-async fn check(client: &Client, log: &[Record]) {
-    assert!(
-        log.len() >= EVENTS,
-        "the log lacks {} records",
-        EVENTS - log.len()
-    );
-    let rules = Rules {
-        zone: "Asia/Shanghai".to_owned(),
-        lateness_ms: DAY_MS,
-        skew_ms: 300_000,
-        drops: Vec::new(),
-    };
-    let truth = Truth::new(log, &rules);
-    let accepted: u64 = truth.accounts.values().map(|account| account.accepted).sum();
-    let duplicate: u64 = truth.accounts.values().map(|account| account.duplicate).sum();
-    let found = |query: &'static str| async move { number(client, query).await.unwrap() as u64 };
-    assert_eq!(found("SELECT sum(accepted) FROM records").await, accepted);
-    assert_eq!(found("SELECT sum(duplicate) FROM records").await, duplicate);
-    assert_eq!(
-        found("SELECT countIf(read != accepted + duplicate + late + rejected + dropped) FROM records").await,
-        0
-    );
-    assert_eq!(found("SELECT sum(events) FROM event_counts").await, accepted);
-    assert_eq!(
-        found("SELECT count() FROM rejected_events").await,
-        truth.accounts.values().map(|one| one.rejected).sum::<u64>()
-    );
-
-    let mut by_event: BTreeMap<String, u64> = BTreeMap::new();
-    for event in &truth.events {
-        *by_event.entry(event.event.clone()).or_default() += 1;
+fn fault<H: Future<Output = Measured> + Send + 'static>(
+    what: &'static str,
+    must: &'static str,
+    happens: impl FnOnce(Place) -> H + Send + 'static,
+) -> Fault {
+    Fault {
+        what,
+        must,
+        happens: Box::new(move |place| happens(place).boxed()),
     }
-    let rows = client
-        .rows("SELECT event, sum(events) AS n FROM event_counts GROUP BY event ORDER BY event")
-        .await
-        .unwrap();
-    let shown: BTreeMap<String, u64> = rows
-        .iter()
-        .map(|row| {
-            (
-                row["event"].as_str().unwrap().to_owned(),
-                row["n"].as_u64().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(shown, by_event);
-
-    let days: Vec<u64> = truth
-        .daily_users()
-        .values()
-        .map(|users| users.len() as u64)
-        .collect();
-    let rows = client
-        .rows("SELECT users FROM active_users WHERE grain = 'day' ORDER BY day")
-        .await
-        .unwrap();
-    let shown: Vec<u64> = rows.iter().map(|row| row["users"].as_u64().unwrap()).collect();
-    assert_eq!(shown.len(), days.len());
-    for (shown, exact) in shown.iter().zip(&days) {
-        assert!(
-            shown.abs_diff(*exact) * 100 <= *exact,
-            "{shown} users are shown, {exact} there were"
-        );
-    }
-    check_per_user(client, &truth).await;
 }
 
-async fn check_per_user(client: &Client, truth: &Truth) {
-    let mut expected: BTreeSet<(u64, i64, i64, u64)> = BTreeSet::new();
-    let mut reached = [0u64; 3];
-    for ((_, user), events) in truth.by_user() {
-        let found = sessions(&events, &SessionRules::default(), &|time| truth.day(time));
-        expected.extend(
-            found
-                .iter()
-                .map(|one| (user, one.start, one.end, one.events.len() as u64)),
-        );
-        // All lies within a day: a user went as far as the steps come one behind the other.
-        let mut since = i64::MIN;
-        for (step, name) in ["view", "cart", "buy"].into_iter().enumerate() {
-            let Some(next) = events
-                .iter()
-                .find(|event| event.event == name && event.time >= since)
-            else {
-                break;
+/// The process that was killed is started again, and goes on.
+const GOES_ON: &str = "the next process goes on";
+const WAITS: &str = "waits, and says so";
+const STOPS_AND_REFUSES: &str = "stops; a start is refused; accepted, goes on";
+const GOES_ON_WITHOUT: &str = "goes on without, and says so";
+
+fn faults() -> Vec<Fault> {
+    let dies = |what, point| fault(what, GOES_ON, move |place| deaths::while_counting(place, point));
+    let hands_over = |what, point| fault(what, GOES_ON, move |place| deaths::handing_over(place, point));
+    let mood = |what, mood| fault(what, WAITS, move |place| warehouse::in_a_mood(place, mood));
+    vec![
+        // Those that take longest come first.
+        fault(
+            "processes, ClickHouse and the broker are killed, one after the other",
+            "all wait, and go on",
+            everything::at_once,
+        ),
+        fault(
+            "the leader of three brokers is killed",
+            "goes on",
+            brokers::the_leader_of_three,
+        ),
+        fault(
+            "the only broker is killed, and started again",
+            WAITS,
+            brokers::the_only_one,
+        ),
+        dies("killed before a flush is sent", "before-flush=6*off->panic"),
+        dies(
+            "killed between two tables' inserts",
+            "between-inserts=12*off->panic",
+        ),
+        dies(
+            "killed before an insert is acknowledged",
+            "before-acknowledgement=3*off->panic",
+        ),
+        dies(
+            "killed before `progress` is written",
+            "before-progress=3*off->panic",
+        ),
+        dies(
+            "killed after `progress` is written",
+            "after-progress=3*off->panic",
+        ),
+        dies(
+            "killed before a snapshot is captured",
+            "before-capture=3*off->panic",
+        ),
+        dies(
+            "killed before a snapshot is published",
+            "before-publishing=3*off->panic",
+        ),
+        dies(
+            "killed in the middle of writing a snapshot",
+            "torn-snapshot=4*off->return;after-snapshot=4*off->panic",
+        ),
+        dies(
+            "killed after a snapshot is written",
+            "after-snapshot=4*off->panic",
+        ),
+        dies("killed before old snapshots are deleted", "before-deleting=panic"),
+        dies(
+            "killed while old snapshots are deleted",
+            "while-deleting=2*off->panic",
+        ),
+        fault(
+            "killed at the first start, before the first record",
+            GOES_ON,
+            deaths::at_the_start,
+        ),
+        hands_over(
+            "killed before a partition is handed over",
+            "before-hand-over=panic",
+        ),
+        hands_over(
+            "killed when a partition is about to be given up",
+            "after-hand-over=panic",
+        ),
+        mood("ClickHouse refuses connections", Mood::Refuses),
+        mood("ClickHouse hangs", Mood::Hangs),
+        mood("ClickHouse answers 500", Mood::Fails),
+        mood("ClickHouse does it, and the answer is lost", Mood::LosesAnswers),
+        mood(
+            "ClickHouse does it, and answers when it is too late",
+            Mood::Dawdles(Duration::from_secs(7)),
+        ),
+        fault("ClickHouse hangs at the start", WAITS, |place| {
+            warehouse::in_a_mood_at_the_start(place, Mood::Hangs)
+        }),
+        fault("ClickHouse answers 500 at the start", WAITS, |place| {
+            warehouse::in_a_mood_at_the_start(place, Mood::Fails)
+        }),
+        fault("ClickHouse is killed", WAITS, warehouse::killed),
+        fault(
+            "stopped for twice a session, then woken",
+            "another takes over; it joins again",
+            group::stopped_and_woken,
+        ),
+        fault(
+            "ten join and leave, one behind the other",
+            "goes on",
+            group::joins_and_leaves,
+        ),
+        fault(
+            "the topic is deleted and created again under a process",
+            STOPS_AND_REFUSES,
+            topics::created_again_while_it_is_read,
+        ),
+        fault(
+            "the same between two runs",
+            "is refused; accepted, goes on",
+            topics::created_again_between_runs,
+        ),
+        fault(
+            "records are deleted that were not read yet",
+            STOPS_AND_REFUSES,
+            topics::records_are_deleted,
+        ),
+        fault(
+            "partitions are added under a process",
+            "stops; `rekey` leads out",
+            topics::grows_while_it_is_read,
+        ),
+        fault(
+            "partitions are added between two runs",
+            "is refused",
+            topics::grows_between_runs,
+        ),
+        fault("the snapshots' disk is full", GOES_ON_WITHOUT, snapshots::full),
+        fault(
+            "the snapshots' directory cannot be written",
+            GOES_ON_WITHOUT,
+            snapshots::read_only,
+        ),
+        fault(
+            "the snapshots are lost",
+            "counts again, the same numbers",
+            snapshots::lost,
+        ),
+        fault(
+            "the snapshots are lost, and the log's beginning",
+            "is refused; accepted, goes on behind what was counted",
+            snapshots::lost_with_the_beginning,
+        ),
+        fault(
+            "the newest snapshots are torn",
+            "reads on from older ones",
+            snapshots::torn,
+        ),
+        fault(
+            "the schema registry is away, and does not know a schema",
+            WAITS,
+            registry::is_down,
+        ),
+        fault(
+            "one record in ten is broken, one has 5 MB, some are of 1970 or tomorrow",
+            "rejects, goes on",
+            records::broken,
+        ),
+        fault(
+            "a process's clock is set back by a day",
+            "goes on",
+            clocks::of_the_process,
+        ),
+        fault(
+            "ClickHouse's clock is set back by a day",
+            "goes on",
+            clocks::of_clickhouse,
+        ),
+    ]
+}
+
+/// `FAULT=hangs` lets those rows alone happen that say so.
+fn is_asked_for(fault: &Fault) -> bool {
+    std::env::var("FAULT").map_or(true, |asked| fault.what.contains(&asked))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn what_breaks_loses_nothing_and_counts_nothing_twice() {
+    tokio::task::block_in_place(program);
+    let begun = Instant::now();
+    let ground = Arc::new(Ground::start().await);
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let rows = faults().into_iter().filter(is_asked_for).enumerate();
+    let rows: Vec<_> = rows
+        .map(|(number, fault)| {
+            let place = Place {
+                ground: ground.clone(),
+                name: format!("fault_{number}"),
             };
-            since = next.time;
-            reached[step] += 1;
-        }
-    }
-    let query = "SELECT user, toUnixTimestamp64Milli(started_at) AS s, toUnixTimestamp64Milli(ended_at) AS e, events \
-                 FROM sessions";
-    let rows = client.rows(query).await.unwrap();
-    let shown: BTreeSet<(u64, i64, i64, u64)> = rows
-        .iter()
-        .map(|row| {
-            let time = |name: &str| row[name].as_i64().unwrap();
-            (
-                row["user"].as_u64().unwrap(),
-                time("s"),
-                time("e"),
-                row["events"].as_u64().unwrap(),
-            )
+            let turns = turns.clone();
+            let row = async move {
+                let _turn = turns.acquire().await.unwrap();
+                let begun = Instant::now();
+                let measured = AssertUnwindSafe((fault.happens)(place)).catch_unwind().await;
+                (measured.ok(), begun.elapsed())
+            };
+            (fault.what, fault.must, tokio::spawn(row))
         })
         .collect();
-    assert_eq!(rows.len(), shown.len());
-    assert!(
-        shown == expected,
-        "{} sessions are shown, {} there were",
-        shown.len(),
-        expected.len()
-    );
-    for (step, exact) in reached.into_iter().enumerate() {
-        let step = step + 1;
-        let query = format!(
-            "SELECT uniqCombined64Merge(users) FROM funnel_users WHERE grain = 'day' AND step = {step}"
-        );
-        let shown = number(client, &query).await.unwrap() as u64;
-        assert!(
-            shown.abs_diff(exact) * 100 <= exact,
-            "step {step}: {shown} users are shown, {exact} there were"
-        );
+    let mut table = "\n| fault | what must happen | lost | counted twice | recovered after | took |\n\
+                     |---|---|---|---|---|---|\n"
+        .to_owned();
+    let mut failed = Vec::new();
+    for (what, must, row) in rows {
+        let (measured, took) = row.await.unwrap();
+        let told = match measured {
+            None => "? | ? | never".to_owned(),
+            Some(measured) => format!(
+                "{} | {} | {:.1} s",
+                measured.lost,
+                measured.twice,
+                measured.recovery.as_secs_f64()
+            ),
+        };
+        table += &format!("| {what} | {must} | {told} | {:.0} s |\n", took.as_secs_f64());
+        if !measured.is_some_and(|measured| measured.lost == 0 && measured.twice == 0) {
+            failed.push(what);
+        }
     }
+    println!("{table}");
+    println!("all of it took {:.0} s", begun.elapsed().as_secs_f64());
+    assert!(failed.is_empty(), "these rows do not hold: {failed:#?}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,14 @@ use super::{Process, client, engine, number, program};
 
 /// Answers by path, and how often each was asked for.
 #[derive(Clone, Default)]
-struct Registry {
+pub struct Registry {
     answers: Arc<Mutex<BTreeMap<String, String>>>,
     asked: Arc<Mutex<Vec<String>>>,
-    is_down: Arc<Mutex<bool>>,
+    is_down: Arc<AtomicBool>,
 }
 
 impl Registry {
-    fn start() -> (Registry, String) {
+    pub fn start() -> (Registry, String) {
         let registry = Registry::default();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -45,7 +46,7 @@ impl Registry {
         }
         let path = first.split(' ').nth(1).unwrap().to_owned();
         let found = self.answers.lock().unwrap().get(&path).cloned();
-        let (status, body) = match (*self.is_down.lock().unwrap(), found) {
+        let (status, body) = match (self.is_down.load(Ordering::Relaxed), found) {
             (true, _) => ("503 Service Unavailable", "not now".to_owned()),
             (_, Some(body)) => ("200 OK", body),
             (_, None) => (
@@ -59,6 +60,17 @@ impl Registry {
             stream,
             "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         );
+    }
+
+    pub fn is_down(&self, it_is: bool) {
+        self.is_down.store(it_is, Ordering::Relaxed);
+    }
+
+    /// The schema of [`old`] records as number 7, and what it refers to.
+    pub fn put_old(&self) {
+        let references = serde_json::json!([{"name": "common.Kind", "subject": "kind/of", "version": 2}]);
+        self.put("/schemas/ids/7", OLD, references);
+        self.put("/subjects/kind%2Fof/versions/2", KIND, serde_json::json!([]));
     }
 
     fn put(&self, path: &str, schema: &str, references: serde_json::Value) {
@@ -82,11 +94,11 @@ const OLD: &str = r#"{"type":"record","name":"E","fields":[{"name":"app","type":
 const NEW: &str = r#"{"type":"record","name":"E","fields":[{"name":"timestamp","type":"long"},{"name":"app","type":"string"},
     {"name":"event","type":"string"},{"name":"price","type":"double"},{"name":"user_id","type":["null","string"]}]}"#;
 
-fn wire(id: u32, datum: Vec<u8>) -> Vec<u8> {
+pub fn wire(id: u32, datum: Vec<u8>) -> Vec<u8> {
     [vec![0], id.to_be_bytes().to_vec(), datum].concat()
 }
 
-fn old(user: &str, time: i64) -> Vec<u8> {
+pub fn old(user: &str, time: i64) -> Vec<u8> {
     let (schema, references) = Schema::parse_str_with_list(OLD, [KIND]).unwrap();
     let record = Value::Record(vec![
         ("app".into(), Value::String("a".into())),
@@ -149,12 +161,7 @@ async fn avro_is_read_by_the_registrys_schemas() {
     let engine = engine(&directory.path().join("clickhouse"));
     let client = client(engine.url());
     let (registry, url) = Registry::start();
-    registry.put(
-        "/schemas/ids/7",
-        OLD,
-        serde_json::json!([{"name": "common.Kind", "subject": "kind/of", "version": 2}]),
-    );
-    registry.put("/subjects/kind%2Fof/versions/2", KIND, serde_json::json!([]));
+    registry.put_old();
     create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 1)
         .await
         .unwrap();
@@ -195,14 +202,14 @@ async fn avro_is_read_by_the_registrys_schemas() {
     )
     .await;
 
-    *registry.is_down.lock().unwrap() = true;
+    registry.is_down(true);
     for user in 0..10 {
         send(&wire(8, new(&format!("u{user}"), now)));
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     becomes(&client, "SELECT sum(read) FROM records", 22).await;
     registry.put("/schemas/ids/8", NEW, serde_json::json!([]));
-    *registry.is_down.lock().unwrap() = false;
+    registry.is_down(false);
     becomes(&client, "SELECT sum(accepted) FROM records", 30).await;
     assert_eq!(registry.times_asked("/schemas/ids/7"), 1);
     let metrics = get(http, "/metrics");

@@ -37,7 +37,7 @@ impl Ground {
         ground
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 

@@ -166,7 +166,7 @@ fn snapshot_file(file: &[u8]) -> bool {
     let loading = async {
         let key = Key::from("t/0/00000-00000000000000000007.full");
         objects.put(&key, payload).await.expect("memory takes it");
-        Store::new(objects).partition(&topic(), 1).load().await
+        Store::new(objects).partition(&topic(), 1).load(|_| Ok(())).await
     };
     let loaded = loading.now_or_never().expect("memory does not wait");
     loaded.expect("memory can be read").0.is_some()
@@ -295,7 +295,8 @@ fn saved_file() -> Vec<u8> {
     let capture = saved().capture().expect("it can be captured");
     let saving = async {
         let mut snapshots = Store::new(objects.clone()).partition(&topic(), 1);
-        snapshots.publish(capture).await.expect("memory takes it");
+        let publication = snapshots.prepare(capture).expect("a capture can be encoded");
+        snapshots.publish(&publication).await.expect("memory takes it");
         let name = snapshots.newest().expect("one was published");
         let found = objects.get(&Key::from(format!("t/0/{name}"))).await;
         let bytes = found.expect("it is there").bytes().await;

@@ -34,7 +34,7 @@ enum Command {
     Clickhouse(commands::clickhouse::Arguments),
 }
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("CAMBIUM_LOG").unwrap_or_else(|_| {
         // The demo's screen is its own; `replay` and the others speak for themselves.

@@ -9,7 +9,7 @@ mod writer;
 
 pub use clickhouse::error::Error as ClientError;
 pub use keep::{Keep, keep};
-pub use reader::Client;
+pub use reader::{Client, is_passing};
 pub use schema::{migrate, statements};
 pub use tables::Tables;
 pub use writer::{RunningFlush, SettledFlush, Writer, WriterStatus};

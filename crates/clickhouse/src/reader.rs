@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 use cambium_engine::TableRows;
+use fail::fail_point;
 
 use crate::Tables;
 use crate::schema::is_sharded;
@@ -20,8 +21,52 @@ pub struct Client {
 
 /// An insert that takes longer has failed, as far as we know; it is repeated.
 const INSERT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A statement that takes longer has hung: ClickHouse itself gives one for a whole cluster three minutes.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(200);
+/// So does a question of the program's own. Those of people take as long as they take.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// So many bytes of an insert are sent at a time.
 const PIECE: usize = 1 << 20;
+
+/// How long something is waited for; the tests wait for less.
+fn patience(usual: Duration) -> Duration {
+    fail_point!("patience", |ms| {
+        let ms = ms.and_then(|ms| ms.parse().ok());
+        ms.map_or(usual, Duration::from_millis)
+    });
+    usual
+}
+
+/// Gives up after a while.
+async fn within<T>(
+    patience: Duration,
+    asked: impl Future<Output = clickhouse::error::Result<T>>,
+) -> clickhouse::error::Result<T> {
+    let answered = tokio::time::timeout(patience, asked).await;
+    answered.unwrap_or(Err(clickhouse::error::Error::TimedOut))
+}
+
+/// What ClickHouse says when it is too busy, or misses others just now: TIMEOUT_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES,
+/// SOCKET_TIMEOUT, NETWORK_ERROR, MEMORY_LIMIT_EXCEEDED, TABLE_IS_READ_ONLY, NOT_ENOUGH_SPACE, TOO_MANY_PARTS,
+/// ALL_CONNECTION_TRIES_FAILED, UNKNOWN_STATUS_OF_INSERT, KEEPER_EXCEPTION.
+const PASSING: [&str; 11] = [
+    "159", "202", "209", "210", "241", "242", "243", "252", "279", "319", "999",
+];
+
+/// Whether an error will pass: a server that is away, that cannot do something just now, or that is hidden by something
+/// in front of it, which does not speak as ClickHouse does.
+pub fn is_passing(error: &clickhouse::error::Error) -> bool {
+    match error {
+        clickhouse::error::Error::Network(_) | clickhouse::error::Error::TimedOut => true,
+        clickhouse::error::Error::BadResponse(said) => {
+            let code = said
+                .split_once("Code: ")
+                .and_then(|(_, rest)| rest.split_once('.'));
+            code.is_none_or(|(code, _)| PASSING.contains(&code))
+        }
+        _ => false,
+    }
+}
 
 impl Client {
     pub fn new(url: &str, user: &str, password: Option<&str>, database: &str) -> Client {
@@ -95,8 +140,8 @@ impl Client {
         let created = self
             .client
             .query_raw(&format!("CREATE DATABASE IF NOT EXISTS `{name}`{on}"))
-            .execute()
-            .await;
+            .execute();
+        let created = within(patience(STATEMENT_TIMEOUT), created).await;
         created.with_context(|| {
             format!(
                 "cannot create the database {} on ClickHouse at {}",
@@ -107,6 +152,13 @@ impl Client {
 
     /// Runs a statement that answers nothing.
     pub async fn execute(&self, statement: &str) -> Result<()> {
+        let done = self.in_database().query_raw(statement).execute();
+        let done = within(patience(STATEMENT_TIMEOUT), done).await;
+        done.with_context(|| format!("ClickHouse at {} did not do it", self.url))
+    }
+
+    /// The same for a statement that may take however long it takes.
+    pub async fn execute_at_length(&self, statement: &str) -> Result<()> {
         let done = self.in_database().query_raw(statement).execute().await;
         done.with_context(|| format!("ClickHouse at {} did not do it", self.url))
     }
@@ -125,7 +177,10 @@ impl Client {
     /// The rows of a query as objects, numbers of 64 bits as numbers.
     pub async fn rows(&self, query: &str) -> Result<Vec<serde_json::Value>> {
         let query = format!("{query}\nSETTINGS output_format_json_quote_64bit_integers = 0");
-        let answer = self.fetch(&query, "JSONEachRow").await?;
+        let answer = self.fetch(&query, "JSONEachRow");
+        let answer = tokio::time::timeout(patience(QUESTION_TIMEOUT), answer).await;
+        let answer = answer.unwrap_or(Err(clickhouse::error::Error::TimedOut.into()));
+        let answer = answer.with_context(|| format!("ClickHouse at {} hangs", self.url))?;
         let lines = answer
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty());
@@ -164,7 +219,7 @@ impl Tables for Client {
             // On a cluster an insert is acknowledged when its shard and most replicas have it.
             .with_setting("distributed_foreground_insert", "1")
             .with_setting("insert_quorum", if self.cluster.is_some() { "auto" } else { "0" })
-            .with_timeouts(Some(INSERT_TIMEOUT), Some(INSERT_TIMEOUT));
+            .with_timeouts(Some(patience(INSERT_TIMEOUT)), Some(patience(INSERT_TIMEOUT)));
         // Pieces, so that a large flush does not stand in memory twice.
         let mut piece = BytesMut::new();
         for part in rows.block() {
@@ -176,6 +231,8 @@ impl Tables for Client {
             }
         }
         insert.send(piece.freeze()).await.with_context(tried)?;
-        insert.end().await.with_context(tried)
+        insert.end().await.with_context(tried)?;
+        fail_point!("between-inserts");
+        Ok(())
     }
 }

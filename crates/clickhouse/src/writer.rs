@@ -4,12 +4,13 @@
 //! 2). While an insert is under way, flushes gather behind it in its lane; so a slow ClickHouse gets fewer and larger
 //! inserts. One that fails is repeated for ever, with pauses that grow: its rows are idempotent.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cambium_engine::{Bug, Rows, bug};
+use fail::fail_point;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -39,15 +40,34 @@ pub struct WriterStatus {
     settled: Lane,
 }
 
-/// Failures since the last success; 0: ClickHouse takes rows.
-type Lane = AtomicU64;
+#[derive(Debug, Default)]
+struct Lane {
+    /// Since the last success; 0: ClickHouse takes rows.
+    failures: AtomicU64,
+    /// Since when an insert has been under way.
+    since: Mutex<Option<Instant>>,
+}
+
+/// An insert that is under way for longer is said before it has failed.
+const SLOW: Duration = Duration::from_secs(10);
+
+impl Lane {
+    fn is_failing(&self) -> bool {
+        let since = self.since.lock().ok().and_then(|since| *since);
+        self.failures.load(Ordering::Relaxed) > 0 || since.is_some_and(|since| since.elapsed() > SLOW)
+    }
+
+    fn is_under_way(&self, since: Option<Instant>) {
+        if let Ok(mut place) = self.since.lock() {
+            *place = since;
+        }
+    }
+}
 
 impl WriterStatus {
     /// Whether ClickHouse does not take rows.
     pub fn is_failing(&self) -> bool {
-        [&self.running, &self.settled]
-            .iter()
-            .any(|failures| failures.load(Ordering::Relaxed) > 0)
+        self.running.is_failing() || self.settled.is_failing()
     }
 }
 
@@ -109,6 +129,7 @@ async fn write_running(
             waiting.extend(flush.acknowledge);
         }
         write_until_done(&tables, &rows, &status.running).await;
+        fail_point!("before-acknowledgement");
         acknowledge(waiting);
     }
 }
@@ -137,7 +158,9 @@ async fn write_settled(
                 return;
             }
         }
+        fail_point!("before-progress");
         write_until_done(&tables, &progress, &status.settled).await;
+        fail_point!("after-progress");
         acknowledge(waiting);
     }
 }
@@ -159,20 +182,22 @@ fn acknowledge(waiting: Vec<oneshot::Sender<()>>) {
     }
 }
 
-async fn write_until_done(tables: &impl Tables, rows: &Rows, failures: &Lane) {
+async fn write_until_done(tables: &impl Tables, rows: &Rows, lane: &Lane) {
     let mut pause = FIRST_PAUSE;
     let begun = Instant::now();
+    lane.is_under_way(Some(begun));
     while let Err(error) = tables.write(rows).await {
         metrics::counter!("cambium_write_failures_total").increment(1);
         if bug(Bug::FailedInsertAcknowledged) {
             break;
         }
-        failures.fetch_add(1, Ordering::Relaxed);
+        lane.failures.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("{error:#}; trying again in {pause:?}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    failures.store(0, Ordering::Relaxed);
+    lane.failures.store(0, Ordering::Relaxed);
+    lane.is_under_way(None);
     metrics::counter!("cambium_rows_written_total").increment(rows.count() as u64);
     metrics::histogram!("cambium_write_seconds").record(begun.elapsed());
 }

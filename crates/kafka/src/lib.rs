@@ -11,6 +11,7 @@ mod read;
 mod registry;
 mod sample;
 mod source;
+mod topics;
 
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
@@ -21,4 +22,5 @@ pub use producer::{Producer, create_topic};
 pub use read::read_all;
 pub use registry::Registry;
 pub use sample::{Held, sample};
-pub use source::{Assigner, Settings, Source, Worker};
+pub use source::{Assigner, News, Settings, Source, TopicChanged, Worker};
+pub use topics::TopicNow;

@@ -16,13 +16,34 @@ const VERSION: &str = "4.4.0";
 const POM: &str = include_str!("../../../deploy/kafka/pom.xml");
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One broker, which is its own controller.
+/// One broker or several, each a controller too.
 pub struct LocalKafka {
-    broker: Child,
-    directory: TempDir,
+    nodes: Vec<Node>,
     jars: PathBuf,
-    port: u16,
-    secure_port: u16,
+}
+
+/// One broker.
+struct Node {
+    process: Child,
+    directory: TempDir,
+    ports: Ports,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    plain: u16,
+    controller: u16,
+    secure: u16,
+}
+
+impl Ports {
+    fn free() -> Result<Ports> {
+        Ok(Ports {
+            plain: free_port()?,
+            controller: free_port()?,
+            secure: free_port()?,
+        })
+    }
 }
 
 /// A listener beside the plain one, with TLS and a user's password (SASL PLAIN and SCRAM-SHA-256).
@@ -42,58 +63,76 @@ impl LocalKafka {
 
     /// Starts a broker that also listens securely.
     pub fn start_with(secure: Option<&Secure>) -> Result<LocalKafka> {
+        LocalKafka::start_nodes(1, secure)
+    }
+
+    /// Starts three brokers, for topics with as many replicas.
+    pub fn start_three() -> Result<LocalKafka> {
+        LocalKafka::start_nodes(3, None)
+    }
+
+    fn start_nodes(count: usize, secure: Option<&Secure>) -> Result<LocalKafka> {
         let jars = jars()?;
-        let directory = tempfile::tempdir().context("cannot create a directory for Kafka")?;
-        let (port, controller_port, secure_port) = (free_port()?, free_port()?, free_port()?);
-        let properties = directory.path().join("server.properties");
-        fs::write(
-            &properties,
-            server_properties(
-                directory.path(),
-                port,
-                controller_port,
-                secure.map(|secure| (secure_port, secure)),
-            ),
-        )
-        .context("cannot write Kafka's server.properties")?;
-        format_storage(&jars, &properties, secure)?;
-        let broker = start_broker(&jars, directory.path())?;
-        let mut kafka = LocalKafka {
-            broker,
-            directory,
-            jars,
-            port,
-            secure_port,
-        };
+        let ports: Vec<Ports> = (0..count).map(|_| Ports::free()).collect::<Result<_>>()?;
+        let mut nodes = Vec::new();
+        for number in 0..count {
+            let directory = tempfile::tempdir().context("cannot create a directory for Kafka")?;
+            let properties = directory.path().join("server.properties");
+            fs::write(
+                &properties,
+                server_properties(directory.path(), number, &ports, secure),
+            )
+            .context("cannot write Kafka's server.properties")?;
+            format_storage(&jars, &properties, secure)?;
+            nodes.push(Node {
+                process: start_broker(&jars, directory.path(), count)?,
+                directory,
+                ports: ports[number],
+            });
+        }
+        let mut kafka = LocalKafka { nodes, jars };
         kafka.wait_until_it_answers()?;
         Ok(kafka)
     }
 
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let ports = self
+            .nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.ports.plain));
+        ports.collect::<Vec<_>>().join(",")
     }
 
     /// The address of the secure listener, where there is one.
     pub fn secure_brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.secure_port)
+        format!("127.0.0.1:{}", self.nodes[0].ports.secure)
     }
 
     pub fn process_id(&self) -> u32 {
-        self.broker.id()
+        self.nodes[0].process.id()
     }
 
     /// Kills the broker without warning, as a power cut would.
     pub fn kill(&mut self) -> Result<()> {
-        self.broker.kill().context("cannot kill Kafka")?;
-        self.broker
-            .wait()
-            .map(|_| ())
-            .context("cannot wait for Kafka's end")
+        self.kill_broker(1)
     }
 
     /// Starts the broker again, on the same port and data.
     pub fn restart(&mut self) -> Result<()> {
-        self.broker = start_broker(&self.jars, self.directory.path())?;
+        self.restart_broker(1)
+    }
+
+    /// The same for one of several; their ids count from 1.
+    pub fn kill_broker(&mut self, id: usize) -> Result<()> {
+        let process = &mut self.nodes[id - 1].process;
+        process.kill().context("cannot kill Kafka")?;
+        process.wait().map(|_| ()).context("cannot wait for Kafka's end")
+    }
+
+    pub fn restart_broker(&mut self, id: usize) -> Result<()> {
+        let count = self.nodes.len();
+        let node = &mut self.nodes[id - 1];
+        node.process = start_broker(&self.jars, node.directory.path(), count)?;
         self.wait_until_it_answers()
     }
 
@@ -105,24 +144,29 @@ impl LocalKafka {
             .context("cannot create a Kafka client")?;
         let started = Instant::now();
         loop {
-            if let Some(status) = self.broker.try_wait().context("cannot look after Kafka")? {
-                bail!("Kafka ended at its start ({status}): {}", self.log_end());
+            for node in &mut self.nodes {
+                if let Some(status) = node.process.try_wait().context("cannot look after Kafka")? {
+                    bail!("Kafka ended at its start ({status}): {}", node.log_end());
+                }
             }
             if consumer
                 .fetch_metadata(None, Duration::from_millis(500))
-                .is_ok_and(|found| !found.brokers().is_empty())
+                .is_ok_and(|found| found.brokers().len() == self.nodes.len())
             {
                 return Ok(());
             }
             if started.elapsed() > START_TIMEOUT {
+                let ends: Vec<String> = self.nodes.iter().map(Node::log_end).collect();
                 bail!(
                     "Kafka did not answer within {START_TIMEOUT:?}: {}",
-                    self.log_end()
+                    ends.join("\n")
                 );
             }
         }
     }
+}
 
+impl Node {
     fn log_end(&self) -> String {
         let log = fs::read_to_string(self.directory.path().join("kafka.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -130,10 +174,10 @@ impl LocalKafka {
     }
 }
 
-impl Drop for LocalKafka {
+impl Drop for Node {
     fn drop(&mut self) {
-        let _ = self.broker.kill();
-        let _ = self.broker.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -142,17 +186,22 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("no port is free")?.port())
 }
 
-fn server_properties(
-    directory: &Path,
-    port: u16,
-    controller_port: u16,
-    secure: Option<(u16, &Secure)>,
-) -> String {
+fn server_properties(directory: &Path, number: usize, all: &[Ports], secure: Option<&Secure>) -> String {
     let data = directory.join("data");
+    let Ports {
+        plain,
+        controller,
+        secure: secure_port,
+    } = all[number];
+    let voters = (1..)
+        .zip(all)
+        .map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.controller));
+    let voters = voters.collect::<Vec<_>>().join(",");
+    let (replicas, in_sync) = (all.len(), all.len().div_ceil(2));
     let (listener, mapped, properties) = match secure {
         None => (String::new(), "", String::new()),
-        Some((port, secure)) => (
-            format!(",SECURE://127.0.0.1:{port}"),
+        Some(secure) => (
+            format!(",SECURE://127.0.0.1:{secure_port}"),
             ",SECURE:SASL_SSL",
             format!(
                 "listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n\
@@ -170,24 +219,29 @@ fn server_properties(
     };
     format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+         node.id={}\n\
+         controller.quorum.voters={voters}\n\
          controller.listener.names=CONTROLLER\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listener}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{listener}\n\
+         listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{plain}{listener}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{mapped}\n\
          inter.broker.listener.name=PLAINTEXT\n\
          {properties}\
          log.dirs={}\n\
-         offsets.topic.replication.factor=1\n\
+         default.replication.factor={replicas}\n\
+         min.insync.replicas={in_sync}\n\
+         offsets.topic.replication.factor={replicas}\n\
          offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
+         transaction.state.log.replication.factor={replicas}\n\
+         transaction.state.log.min.isr={in_sync}\n\
+         share.coordinator.state.topic.replication.factor={replicas}\n\
+         share.coordinator.state.topic.min.isr={in_sync}\n\
+         broker.heartbeat.interval.ms=1000\n\
+         broker.session.timeout.ms=4000\n\
          group.initial.rebalance.delay.ms=0\n\
          auto.create.topics.enable=false\n\
          log.retention.ms=-1\n",
+        number + 1,
         data.display()
     )
 }
@@ -198,37 +252,31 @@ fn java(jars: &Path) -> Command {
     java
 }
 
+/// Any id does, as long as all brokers of a cluster have it.
+const CLUSTER: &str = "Y2FtYml1bS1vbi1hLWxhcA";
+
 fn format_storage(jars: &Path, properties: &Path, secure: Option<&Secure>) -> Result<()> {
-    let run = |arguments: &[&str]| -> Result<String> {
-        let output = java(jars)
-            .arg("kafka.tools.StorageTool")
-            .args(arguments)
-            .output()
-            .context("cannot run java, which runs Apache Kafka; install a JDK 17")?;
-        if !output.status.success() {
-            bail!(
-                "Kafka's storage tool failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let id = run(&["random-uuid"])?;
-    let properties = properties
-        .to_str()
-        .context("the temporary directory's path is no text")?;
-    let scram = secure.map(|Secure { user, password, .. }| {
-        [
-            "--add-scram".to_owned(),
-            format!("SCRAM-SHA-256=[name={user},password={password}]"),
-        ]
-    });
-    let scram = scram.iter().flatten().map(String::as_str);
-    let format = ["format", "-t", &id, "-c", properties].into_iter().chain(scram);
-    run(&format.collect::<Vec<_>>()).map(|_| ())
+    let mut format = java(jars);
+    format
+        .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"])
+        .arg(properties);
+    if let Some(Secure { user, password, .. }) = secure {
+        format.arg("--add-scram");
+        format.arg(format!("SCRAM-SHA-256=[name={user},password={password}]"));
+    }
+    let tried = "cannot run java, which runs Apache Kafka; install a JDK 17";
+    let output = format.output().context(tried)?;
+    if !output.status.success() {
+        bail!(
+            "Kafka's storage tool failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
 }
 
-fn start_broker(jars: &Path, directory: &Path) -> Result<Child> {
+/// Several brokers share what one may have.
+fn start_broker(jars: &Path, directory: &Path, brokers: usize) -> Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
@@ -236,7 +284,8 @@ fn start_broker(jars: &Path, directory: &Path) -> Result<Child> {
         .context("cannot create Kafka's log file")?;
     let mut command = java(jars);
     command
-        .args(["-Xmx1g", "kafka.Kafka"])
+        .arg(format!("-Xmx{}m", 1024 / brokers))
+        .arg("kafka.Kafka")
         .arg(directory.join("server.properties"))
         .stdout(log.try_clone().context("cannot create Kafka's log file")?)
         .stderr(log);

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use crate::TopicNow;
 use crate::read::with_record;
 
 /// A partition's log, as it is when the partition is assigned.
@@ -20,6 +21,7 @@ pub struct PartitionLog<'l> {
     pub partition: i32,
     pub earliest: i64,
     pub end: i64,
+    pub now: &'l TopicNow,
     pub(crate) looker: &'l Looker,
 }
 

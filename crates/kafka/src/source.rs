@@ -21,6 +21,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use crate::PartitionLog;
 use crate::batch::{Batch, Queue};
 use crate::look::Looker;
+use crate::topics::{TopicNow, topics_now};
 
 /// What the group is joined with.
 #[derive(Clone, Debug)]
@@ -88,6 +89,17 @@ pub trait Worker: Send + 'static {
 pub trait Assigner {
     type Worker: Worker;
     fn start(&mut self, log: &PartitionLog<'_>) -> Result<Self::Worker>;
+    /// Told once a second what is heard of the topics that are read.
+    fn hears(&self, news: News);
+}
+
+/// What is heard of the topics that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    AllIsWell,
+    NoBrokerAnswers,
+    /// A topic does not exist any more: nothing is read until it does.
+    TopicIsGone,
 }
 
 enum Rebalance {
@@ -209,12 +221,43 @@ pub struct Source<A: Assigner> {
     consumer: Arc<BaseConsumer<Group>>,
     assigner: A,
     threads: BTreeMap<Key, Thread>,
+    /// The topics that are read, as they were when the first partition of each was assigned.
+    topics: BTreeMap<String, TopicNow>,
     brokers: String,
+}
+
+/// A topic is not what it was when reading began: users would be counted on a log that is not theirs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TopicChanged {
+    CreatedAgain { topic: String },
+    HasGrown { topic: String, was: usize, is: usize },
+}
+
+impl std::error::Error for TopicChanged {}
+
+impl std::fmt::Display for TopicChanged {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            TopicChanged::CreatedAgain { topic } => write!(
+                out,
+                "{topic} was created again while it was read. Start with --accept-gap to let counting go on over the \
+                 new one from its beginning; `gaps` will say so"
+            ),
+            TopicChanged::HasGrown { topic, was, is } => write!(
+                out,
+                "{topic} has {is} partitions and had {was}: users would move between them, and be counted on both. Copy \
+                 it to a topic of that size (cambium rekey --from {topic} --to NEW --partitions {is}) and count that into \
+                 a database of its own, or count its files again (cambium replay)"
+            ),
+        }
+    }
 }
 
 const POLL: Duration = Duration::from_millis(100);
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is only looked at is asked again a second later.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// The group is told that it is left, but a broker that does not listen is not waited for.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -245,13 +288,19 @@ impl<A: Assigner> Source<A> {
             consumer: Arc::new(consumer),
             assigner,
             threads: BTreeMap::new(),
+            topics: BTreeMap::new(),
             brokers,
         })
     }
 
     /// Consumes until `stop` is set; then everything is left safe.
     pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
-        let ended = self.consume(stop);
+        let mut ended = self.consume(stop);
+        let source = ended.as_ref().err().and_then(|error| error.downcast_ref());
+        if source.is_some_and(is_out_of_range) {
+            // That a topic is another says more than what came of it.
+            ended = self.check_topics(BROKER_TIMEOUT).and(ended);
+        }
         // A group that cannot be left in order is left all the same, with its work safe.
         let rest: Vec<Key> = self.threads.keys().cloned().collect();
         let finished = self.finish(&rest).map(|_| ());
@@ -343,6 +392,7 @@ impl<A: Assigner> Source<A> {
 
     fn assign(&mut self, mut partitions: TopicPartitionList) -> Result<()> {
         let keys = keys(&partitions);
+        self.check_topics(BROKER_TIMEOUT)?;
         let looker = Looker::new(self.config.clone());
         let mut workers = Vec::new();
         for (topic, partition) in &keys {
@@ -369,14 +419,57 @@ impl<A: Assigner> Source<A> {
             .consumer
             .fetch_watermarks(topic, partition, BROKER_TIMEOUT)
             .with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
+        let now = self.topic_now(topic)?;
         let log = PartitionLog {
             topic,
             partition,
             earliest,
             end,
+            now: &now,
             looker,
         };
         Ok((self.assigner.start(&log)?, end))
+    }
+
+    fn topic_now(&mut self, topic: &str) -> Result<TopicNow> {
+        if let Some(known) = self.topics.get(topic) {
+            return Ok(known.clone());
+        }
+        let asked = topics_now(self.consumer.client(), &[topic], BROKER_TIMEOUT);
+        let found = asked.with_context(|| format!("cannot ask {} for {topic}", self.brokers))?;
+        let now = found.get(topic);
+        let now = now.with_context(|| format!("{topic} does not exist on {}", self.brokers))?;
+        self.topics.insert(topic.to_owned(), now.clone());
+        Ok(now.clone())
+    }
+
+    /// Whether all topics are still those that they were.
+    fn check_topics(&self, patience: Duration) -> Result<News> {
+        let names: Vec<&str> = self.topics.keys().map(String::as_str).collect();
+        if names.is_empty() {
+            return Ok(News::AllIsWell);
+        }
+        let Ok(found) = topics_now(self.consumer.client(), &names, patience) else {
+            return Ok(News::NoBrokerAnswers);
+        };
+        let is_gone = found.len() < names.len();
+        for (topic, is) in found {
+            let Some(was) = self.topics.get(&topic) else {
+                continue;
+            };
+            if is.is_another(was) {
+                return Err(TopicChanged::CreatedAgain { topic }.into());
+            }
+            let (was, is) = (was.partitions, is.partitions);
+            if was != is {
+                return Err(TopicChanged::HasGrown { topic, was, is }.into());
+            }
+        }
+        Ok(if is_gone {
+            News::TopicIsGone
+        } else {
+            News::AllIsWell
+        })
     }
 
     /// Threads are joined before their partitions are given back.
@@ -424,16 +517,14 @@ impl<A: Assigner> Source<A> {
         }
         let mut safe = TopicPartitionList::new();
         for ((topic, partition), thread) in &self.threads {
-            if let Ok((_, end)) =
-                self.consumer
-                    .fetch_watermarks(topic, *partition, Duration::from_millis(500))
-            {
+            if let Ok((_, end)) = self.consumer.fetch_watermarks(topic, *partition, ANSWER_TIMEOUT) {
                 thread.end.fetch_max(end, Ordering::Relaxed);
             }
             let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));
             safe.add_partition_offset(topic, *partition, offset)
                 .context("an offset is not valid")?;
         }
+        self.assigner.hears(self.check_topics(ANSWER_TIMEOUT)?);
         self.commit(&safe);
         Ok(())
     }
@@ -446,6 +537,15 @@ impl<A: Assigner> Source<A> {
             tracing::debug!("offsets for lag tools were not committed: {error}");
         }
     }
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(
+        error,
+        KafkaError::MessageConsumption(
+            RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset
+        )
+    )
 }
 
 fn is_fatal(error: &KafkaError) -> bool {
@@ -570,6 +670,15 @@ fn own<W: Worker>(
             }
         }
         for (error, reason) in batch.errors() {
+            if is_out_of_range(&error) {
+                let position = worker.position();
+                return Err(error).with_context(|| {
+                    format!(
+                        "Kafka: {reason}: the log does not hold offset {position} (any more). \
+                     Start again: what is lost is said then, and how to go on"
+                    )
+                });
+            }
             if is_fatal(&error) {
                 return Err(error).with_context(|| format!("Kafka: {reason}"));
             }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::{RunningFlush, SettledFlush, Writer};
 use cambium_engine::{Bug, Capture, List, Partition, Rows, Setup, Table, bug};
 use cambium_event::{Record, SchemaText, TOGETHER};
-use cambium_snapshots::{Change, Entry, Snapshots};
+use cambium_snapshots::{Broken, Change, Entry, Snapshots};
+use fail::fail_point;
 use tokio::sync::oneshot;
 // Its clock can be held: in the simulation time passes when the schedule says so.
 use tokio::time::Instant;
@@ -28,6 +29,10 @@ static PROGRESS: Table = Table {
         ("last_record", "UInt64"),
     ],
 };
+
+/// Until a snapshot that could not be written is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A flush that ClickHouse has not acknowledged yet.
 struct UnderWay<What> {
@@ -401,6 +406,7 @@ impl<L: List> Owner<L> {
         if settles {
             acknowledge.push(told);
         }
+        fail_point!("before-flush");
         // On its way before users are asked what they owe, which takes its time where they are many.
         self.writer.send_running(RunningFlush { rows, acknowledge })?;
         self.running = Some(running);
@@ -438,6 +444,7 @@ impl<L: List> Owner<L> {
     }
 
     fn begin_capture(&mut self) -> Result<()> {
+        fail_point!("before-capture");
         let begun = Instant::now();
         self.partition.begin_capture().context("the snapshot failed")?;
         self.captured_at = begun;
@@ -489,9 +496,7 @@ impl<L: List> Owner<L> {
 
     /// All records before it are in all of the numbers.
     fn progress(&self) -> Rows {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as i64);
+        let now = now_ms();
         let topic = self.partition.topic();
         let mut rows = Rows::default();
         rows.row(&PROGRESS)
@@ -530,6 +535,7 @@ impl<L: List> Owner<L> {
         let Some(capture) = ready.and_then(|one| one.capture) else {
             return;
         };
+        fail_point!("before-publishing");
         let (done, publishing) = oneshot::channel();
         let placeholder = self.snapshots.placeholder();
         let mut snapshots = std::mem::replace(&mut self.snapshots, placeholder);
@@ -537,7 +543,7 @@ impl<L: List> Owner<L> {
         let publish = self.meters.publish.clone();
         self.runtime.spawn(async move {
             let begun = Instant::now();
-            let published = snapshots.publish(capture).await;
+            let published = publish_until_done(&mut snapshots, capture, &done).await;
             publish.record(begun.elapsed());
             let _ = done.send(published.map(|()| snapshots));
         });
@@ -550,8 +556,8 @@ impl<L: List> Owner<L> {
         };
         match publishing.try_recv() {
             Ok(done) => {
-                self.publishing = None;
                 self.snapshots = done.context("the snapshot could not be published")?;
+                self.publishing = None;
                 Ok(true)
             }
             Err(oneshot::error::TryRecvError::Empty) => Ok(false),
@@ -561,9 +567,11 @@ impl<L: List> Owner<L> {
 
     /// Flushes all, waits until it is acknowledged, and leaves a snapshot.
     pub fn finish(mut self) -> Result<Partition<L>> {
+        fail_point!("before-hand-over");
         while !self.go_on_ending()? {
             std::thread::sleep(Duration::from_millis(5));
         }
+        fail_point!("after-hand-over");
         Ok(self.partition)
     }
 
@@ -571,13 +579,62 @@ impl<L: List> Owner<L> {
     pub fn go_on_ending(&mut self) -> Result<bool> {
         self.go_on_capturing(Duration::MAX)?;
         self.look_after_flushes()?;
-        let is_waiting = self.running.is_some() || self.settling.is_some() || !self.has_snapshots()?;
+        let is_waiting = self.running.is_some() || self.settling.is_some() || self.still_publishes();
         if is_waiting || self.ends {
             return Ok(!is_waiting);
         }
         self.ends = true;
-        self.flush(true, true)?;
+        let with_capture = matches!(self.has_snapshots(), Ok(true));
+        self.flush(true, with_capture)?;
         Ok(bug(Bug::WorkDroppedAtRevoke))
+    }
+
+    /// Whether a snapshot is still waited for. One that cannot be written holds up nobody who hands over: the next owner
+    /// reads on from the one before.
+    fn still_publishes(&mut self) -> bool {
+        let published = self.has_snapshots();
+        let topic = self.partition.topic();
+        match published {
+            Ok(false) if self.snapshots.is_failing() => {
+                tracing::warn!(%topic, "the last snapshot cannot be written; the next start reads on from the one before");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%topic, "{error:#}; the next start reads on from an earlier one");
+                false
+            }
+            Ok(is_done) => !is_done,
+        }
+    }
+}
+
+/// The machine's clock; the tests may set it.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = since.map_or(0, |since| since.as_millis() as i64);
+    fail_point!("clock", |ahead| now
+        + ahead.and_then(|ms| ms.parse::<i64>().ok()).unwrap_or(0));
+    now
+}
+
+/// Counting goes on without snapshots, which only bound a replay: one that cannot be written is tried again until it
+/// can, or nobody waits for it any more.
+async fn publish_until_done(
+    snapshots: &mut Snapshots,
+    capture: Capture,
+    waiting: &oneshot::Sender<Result<Snapshots>>,
+) -> Result<()> {
+    let publication = snapshots.prepare(capture)?;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match snapshots.publish(&publication).await {
+            Err(error) if !error.is::<Broken>() && !waiting.is_closed() => {
+                tracing::warn!("{error:#}; counting goes on, and it is tried again in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            published => return published,
+        }
     }
 }
 

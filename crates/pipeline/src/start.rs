@@ -9,7 +9,8 @@ use cambium_engine::{
     Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, origin_hash, saved_setup,
     version,
 };
-use cambium_snapshots::{Change, Entry, Loaded, Store};
+use cambium_snapshots::{Change, Creation, Entry, Loaded, Store};
+use fail::fail_point;
 
 use crate::held::{Held, VERSIONED, quoted};
 use crate::owner::{Journal, bring_into_force};
@@ -22,6 +23,10 @@ pub struct Log<'l> {
     pub end: i64,
     /// Where the very first start begins.
     pub first: i64,
+    /// Tells a topic from one that is created again under its name, where there is such a thing.
+    pub id: Option<&'l str>,
+    /// How many partitions the topic has.
+    pub partitions: usize,
     pub look: &'l dyn Fn(i64) -> Result<Found>,
 }
 
@@ -37,6 +42,18 @@ impl Log<'_> {
             Found::Nothing => !bug(Bug::HoleOverlooked),
             Found::Unknown => false,
         })
+    }
+
+    /// Whether another topic was counted in an epoch.
+    fn is_another(&self, creations: &[Creation], epoch: u16) -> bool {
+        let counted = creations.iter().find(|one| one.epoch == epoch);
+        counted.is_some_and(|counted| self.is_not(counted))
+    }
+
+    /// Whether it is not the topic that was counted. Where an id is lacking, nobody knows.
+    fn is_not(&self, counted: &Creation) -> bool {
+        let ids = counted.id.as_deref().zip(self.id);
+        ids.is_some_and(|(counted, now)| counted != now)
     }
 }
 
@@ -77,6 +94,10 @@ pub enum StartError {
     },
     /// The log ends before the offset up to which it was counted: it is another log of that name.
     LogIsAnother { topic: Topic, counted: i64, end: i64 },
+    /// The topic has another id than the one that was counted.
+    TopicIsAnother { topic: Topic },
+    /// The topic has another number of partitions than when counting began: users move between them.
+    TopicHasGrown { topic: Topic, was: usize, is: usize },
     /// The last record that was counted does not stand where it stood: it is another log of that name.
     RecordIsAnother { topic: Topic, offset: i64 },
     /// No snapshot, and what was counted rests on an earlier log of that name too.
@@ -105,7 +126,9 @@ impl StartError {
     fn is_another_log(&self) -> bool {
         matches!(
             self,
-            StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
+            StartError::LogIsAnother { .. }
+                | StartError::TopicIsAnother { .. }
+                | StartError::RecordIsAnother { .. }
         )
     }
 }
@@ -127,6 +150,19 @@ impl std::fmt::Display for StartError {
                 "{topic}: it was counted up to offset {counted}, but the log ends at {end}: the topic was created \
                  again. {GO_ON_OVER_ANOTHER}"
             ),
+            StartError::TopicIsAnother { topic } => {
+                write!(out, "{topic}: the topic was created again. {GO_ON_OVER_ANOTHER}")
+            }
+            StartError::TopicHasGrown { topic, was, is } => {
+                let name = &topic.name;
+                write!(
+                    out,
+                    "{topic}: the topic has {is} partitions and had {was} when counting began: users would move between \
+                     them, and be counted on both. Copy it to a topic of that size (cambium rekey --from {name} --to NEW \
+                     --partitions {is}) and count that into a database of its own, or count its files again (cambium \
+                     replay)"
+                )
+            }
             StartError::RecordIsAnother { topic, offset } => write!(
                 out,
                 "{topic}: at offset {offset} the record that was counted is not to be found: the topic was created \
@@ -162,16 +198,26 @@ impl std::fmt::Display for StartError {
 pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
-    let (loaded, passed_over) = snapshots
-        .load_fitting(|loaded| goes_with(&journal, loaded))
-        .await?;
+    let (loaded, passed_over) = snapshots.load(|loaded| goes_with(&journal, loaded)).await?;
     for why in passed_over {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
     }
+    let mut creations = snapshots.creations().await?;
+    refuse_growth(&start, log, &creations).await?;
     let written = written(&start, &journal).await?;
-    let begun = begin::<L, H>(&start, log, loaded, &journal, written).await?;
+    let begun = begin::<L, H>(&start, log, loaded, (&journal, &creations), written).await?;
     let mut partition = begun.partition;
     let (epoch, position) = (partition.epoch(), partition.position());
+    let creation = Creation {
+        epoch,
+        id: log.id.map(str::to_owned),
+        partitions: log.partitions,
+    };
+    if !creations.contains(&creation) {
+        creations.retain(|one| one.epoch != epoch);
+        creations.push(creation);
+        snapshots.write_creations(&creations).await?;
+    }
     journal.retain(|entry| match begun.keeps {
         Keeps::All => true,
         Keeps::Before => (entry.epoch, entry.offset) < (epoch, position),
@@ -194,6 +240,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
             change: Change::Setup(Box::new(start.setup.clone())),
         });
         snapshots.write_journal(&journal).await?;
+        fail_point!("after-journaling");
     }
     let mut journal = Journal {
         next: journal
@@ -218,6 +265,33 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         log.end,
     ))
 }
+
+/// Refuses a topic to which partitions were added; a new one has no past of its own to tell by.
+async fn refuse_growth<H>(start: &Start<H>, log: Log<'_>, creations: &[Creation]) -> Result<()> {
+    let mut counted = creations.last().cloned();
+    if counted.is_none() {
+        let first = Topic {
+            partition: 0,
+            ..start.topic.clone()
+        };
+        let first = start.store.partition(&first, start.keep);
+        counted = first.creations().await?.pop();
+    }
+    match counted {
+        Some(counted) if !log.is_not(&counted) && counted.partitions != log.partitions => {
+            Err(StartError::TopicHasGrown {
+                topic: start.topic.clone(),
+                was: counted.partitions,
+                is: log.partitions,
+            }
+            .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What was written down beside the snapshots: the journal, and which topics were counted.
+type Known<'k> = (&'k [Entry], &'k [Creation]);
 
 /// Whether a snapshot was taken under the setup that the journal says: an owner who did not know of it may have gone on
 /// behind the offset at which it entered.
@@ -254,15 +328,15 @@ async fn begin<L: List, H: Held>(
     start: &Start<H>,
     log: Log<'_>,
     loaded: Option<Loaded>,
-    journal: &[Entry],
+    known: Known<'_>,
     written: Option<Written>,
 ) -> Result<Begun<L>> {
     let Some(loaded) = loaded else {
-        return begin_without_snapshot(start, log, journal, written).await;
+        return begin_without_snapshot(start, log, known, written).await;
     };
     let partition: Partition<L> =
         Partition::restore(&loaded.head, loaded.users, start.key).context("the snapshot cannot be used")?;
-    match why_not_here(start, log, &partition)? {
+    match why_not_here(start, log, &partition, known.1)? {
         None => {
             tracing::info!(topic = %start.topic, offset = loaded.position, "goes on from its snapshot");
             Ok(Begun {
@@ -280,10 +354,13 @@ fn why_not_here<L: List, H>(
     start: &Start<H>,
     log: Log<'_>,
     partition: &Partition<L>,
+    creations: &[Creation],
 ) -> Result<Option<StartError>> {
     let (topic, snapshot) = (start.topic.clone(), partition.position());
     let (earliest, end) = (log.earliest, log.end);
-    Ok(if snapshot > end {
+    Ok(if log.is_another(creations, partition.epoch()) {
+        Some(StartError::TopicIsAnother { topic })
+    } else if snapshot > end {
         Some(StartError::LogIsAnother {
             topic,
             counted: snapshot,
@@ -331,7 +408,7 @@ async fn go_on_elsewhere<L: List, H: Held>(
 async fn begin_without_snapshot<L: List, H: Held>(
     start: &Start<H>,
     log: Log<'_>,
-    journal: &[Entry],
+    (journal, creations): Known<'_>,
     written: Option<Written>,
 ) -> Result<Begun<L>> {
     let first = journal
@@ -342,7 +419,7 @@ async fn begin_without_snapshot<L: List, H: Held>(
         tracing::info!(topic = %start.topic, offset = log.first, "starts for the first time");
         return begin_at(start, log.first, 0, None);
     };
-    let Some(error) = why_not_again(start, log, begun, written)? else {
+    let Some(error) = why_not_again(start, log, begun, (written, creations))? else {
         tracing::warn!(topic = %start.topic, offset = begun, "has no snapshot: counts again from where counting began");
         return begin_at(start, begun, written.epoch, first.map(|(_, setup)| setup));
     };
@@ -377,9 +454,12 @@ fn why_not_again<H>(
     start: &Start<H>,
     log: Log<'_>,
     begun: i64,
-    written: Written,
+    (written, creations): (Written, &[Creation]),
 ) -> Result<Option<StartError>> {
     let topic = start.topic.clone();
+    if log.is_another(creations, written.epoch) {
+        return Ok(Some(StartError::TopicIsAnother { topic }));
+    }
     if written.offset > log.end {
         return Ok(Some(StartError::LogIsAnother {
             topic,
@@ -452,7 +532,7 @@ pub async fn count_anew(start: &Start) -> Result<()> {
                 "DELETE FROM {stored}{everywhere} WHERE origin IN ({})",
                 origins.join(", ")
             );
-            start.held.execute(&delete).await?;
+            start.held.execute_at_length(&delete).await?;
         }
     }
     snapshots.write_journal(&journal).await?;
@@ -478,15 +558,18 @@ pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: Hash
         let id = row["id"].as_u64().unwrap_or_default();
         let is_configured = configured[app].contains(&id);
         if row["shown"].as_bool() != Some(is_configured) {
-            changes.push(format!(
-                "({id}, toUnixTimestamp64Milli(now64(3)), {is_configured})"
-            ));
+            changes.push(format!("({id}, {is_configured})"));
         }
     }
     if changes.is_empty() {
         return Ok(());
     }
-    let insert = format!("INSERT INTO definition_states VALUES {}", changes.join(", "));
+    // Behind what was said last, also where a clock has been set back since.
+    let insert = format!(
+        "INSERT INTO definition_states SELECT id, greatest(toUInt64(toUnixTimestamp64Milli(now64(3))), 1 + (SELECT max(revision) \
+         FROM definition_states)), shown FROM values('id UInt64, shown Bool', {})",
+        changes.join(", ")
+    );
     client
         .execute(&insert)
         .await
@@ -544,6 +627,8 @@ mod tests {
                 earliest: 5,
                 end: 9,
                 first: 5,
+                id: None,
+                partitions: 1,
                 look: &|_| Ok(found),
             };
             assert_eq!(

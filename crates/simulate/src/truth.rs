@@ -229,7 +229,13 @@ fn name(value: &Value) -> String {
     }
 }
 
+/// In bytes; what is larger is no event.
+const LARGEST: usize = 1 << 20;
+
 fn parse(record: &Record) -> Option<Event> {
+    if record.payload.len() > LARGEST {
+        return None;
+    }
     let value: Value = serde_json::from_slice(&record.payload).ok()?;
     value.as_object()?;
     let text = |field: &str| name(&value[field]);

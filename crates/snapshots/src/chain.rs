@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use cambium_engine::{Bug, Capture, bug};
+use fail::fail_point;
+use object_store::PutPayload;
 use object_store::path::Path as Key;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::part::Part;
-use crate::{Entry, Store};
+use crate::{Creation, Entry, Store};
 
 const JOURNAL: &str = "journal.json";
 const JOURNAL_COPY: &str = "journal-copy.json";
+const CREATIONS: &str = "topic.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
 
@@ -31,6 +36,22 @@ pub struct Snapshots {
     /// The newest that was published or loaded here, and how many changes lie before it.
     newest: Option<String>,
     chain: usize,
+}
+
+/// A snapshot to be written; it may be tried again and again.
+pub struct Publication {
+    name: String,
+    bytes: PutPayload,
+    is_full: bool,
+}
+
+/// What a snapshot goes on from is lost: only a start finds one that is whole.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{name} cannot be read, which later snapshots go on from. Start again: counting goes on from an older one"
+)]
+pub struct Broken {
+    name: String,
 }
 
 type Users = BTreeMap<(u32, u64), Vec<u8>>;
@@ -70,13 +91,8 @@ impl Snapshots {
         self.newest.as_deref()
     }
 
-    /// The newest snapshot that is whole, and what was passed over on the way to it.
-    pub async fn load(&mut self) -> Result<(Option<Loaded>, Vec<String>)> {
-        self.load_fitting(|_| Ok(())).await
-    }
-
-    /// The newest one that is whole and fits.
-    pub async fn load_fitting(
+    /// The newest snapshot that is whole and fits, and what was passed over on the way to it.
+    pub async fn load(
         &mut self,
         fits: impl Fn(&Loaded) -> Result<()>,
     ) -> Result<(Option<Loaded>, Vec<String>)> {
@@ -104,13 +120,23 @@ impl Snapshots {
             .collect())
     }
 
-    async fn put(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+    /// Whether nothing can be written at present.
+    pub fn is_failing(&self) -> bool {
+        self.store.is_failing()
+    }
+
+    async fn put(&self, name: &str, bytes: impl Into<PutPayload>) -> Result<()> {
         self.store.put(&self.key.clone().join(name), bytes).await
     }
 
     async fn part(&self, name: &str) -> Result<Part> {
         let bytes = self.store.get(&self.key.clone().join(name)).await?;
-        Part::decode(&bytes.with_context(|| format!("{name} is not there"))?).with_context(|| name.to_owned())
+        let part = bytes
+            .context("it is not there")
+            .and_then(|bytes| Part::decode(&bytes));
+        part.with_context(|| Broken {
+            name: name.to_owned(),
+        })
     }
 
     /// A snapshot with all that it goes on from, merged.
@@ -135,16 +161,30 @@ impl Snapshots {
         Ok((parts.swap_remove(0), users, chain))
     }
 
-    /// Publishes what changed since the last one; every so often as a full snapshot, merged here,
-    /// beside the partition.
-    pub async fn publish(&mut self, capture: Capture) -> Result<()> {
+    /// What changed since the last one, as it will be written.
+    pub fn prepare(&self, capture: Capture) -> Result<Publication> {
         let part = Part::new(capture, self.newest.clone());
         let (name, bytes) = part.file()?;
-        self.put(&name, bytes).await?;
-        self.chain += usize::from(part.base.is_some());
-        self.newest = Some(name.clone());
+        Ok(Publication {
+            name,
+            bytes: as_written(bytes).into(),
+            is_full: part.base.is_none(),
+        })
+    }
+
+    /// Publishes what changed since the last one; every so often as a full snapshot, merged here,
+    /// beside the partition. It can be tried again where it failed, unless the chain is [`Broken`].
+    pub async fn publish(&mut self, publication: &Publication) -> Result<()> {
+        let name = publication.name.as_str();
+        self.put(name, publication.bytes.clone()).await?;
+        fail_point!("after-snapshot");
+        if self.newest.as_deref() != Some(name) {
+            self.chain += usize::from(!publication.is_full);
+            self.newest = Some(name.to_owned());
+        }
         if self.chain >= MAX_CHAIN {
-            self.make_full(&name).await?;
+            self.make_full(name).await?;
+            fail_point!("before-deleting");
             self.forget_old().await?;
         }
         Ok(())
@@ -176,6 +216,7 @@ impl Snapshots {
             return Ok(());
         };
         for name in names.into_iter().filter(|name| *name < oldest) {
+            fail_point!("while-deleting");
             self.store.delete(&self.key.clone().join(name)).await?;
         }
         Ok(())
@@ -238,18 +279,34 @@ impl Snapshots {
         }
         Ok(())
     }
+
+    /// Which creation of its topic was counted in each epoch. A list that is torn says nothing: then records tell.
+    pub async fn creations(&self) -> Result<Vec<Creation>> {
+        let bytes = self.store.get(&self.key.clone().join(CREATIONS)).await?;
+        Ok(bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default())
+    }
+
+    pub async fn write_creations(&self, creations: &[Creation]) -> Result<()> {
+        self.put(CREATIONS, encoded(creations)?).await
+    }
+}
+
+/// What is left of a file whose writer dies in the middle, where the tests want that.
+fn as_written(bytes: Vec<u8>) -> Vec<u8> {
+    fail_point!("torn-snapshot", |_| bytes[..bytes.len() / 2].to_vec());
+    bytes
 }
 
 /// JSON, and behind it on a line of its own a checksum.
-fn encoded(entries: &[Entry]) -> Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(entries).context("the journal cannot be encoded")?;
+fn encoded<T: Serialize>(list: &[T]) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(list).context("the journal cannot be encoded")?;
     let checksum = xxh3_64(&bytes);
     bytes.extend(format!("\n{checksum:016x}").into_bytes());
     Ok(bytes)
 }
 
 /// One without a checksum is of an earlier release.
-fn decoded(bytes: &[u8]) -> Result<Vec<Entry>> {
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>> {
     let (json, checksum) = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
         None => (bytes, None),
@@ -280,8 +337,13 @@ mod tests {
         }
     }
 
+    async fn publish(snapshots: &mut Snapshots, capture: Capture) {
+        let publication = snapshots.prepare(capture).unwrap();
+        snapshots.publish(&publication).await.unwrap();
+    }
+
     async fn states(store: &Store, topic: &Topic) -> (i64, Vec<(u64, u8)>, usize) {
-        let (loaded, passed_over) = store.partition(topic, 2).load().await.unwrap();
+        let (loaded, passed_over) = store.partition(topic, 2).load(|_| Ok(())).await.unwrap();
         let loaded = loaded.unwrap();
         (
             loaded.position,
@@ -303,18 +365,13 @@ mod tests {
             partition: 3,
         };
         let mut snapshots = store.partition(&topic, 2);
-        assert!(snapshots.load().await.unwrap().0.is_none());
+        assert!(snapshots.load(|_| Ok(())).await.unwrap().0.is_none());
         for position in 1..=30 {
             let gone = (position > 20)
                 .then_some(())
                 .map_or(Some(position as u8), |()| None);
-            snapshots
-                .publish(capture(
-                    position,
-                    &[(position as u64 % 3, gone), (7, Some(position as u8))],
-                ))
-                .await
-                .unwrap();
+            let users = [(position as u64 % 3, gone), (7, Some(position as u8))];
+            publish(&mut snapshots, capture(position, &users)).await;
         }
         assert_eq!(states(&store, &topic).await, (30, vec![(7, 30)], 0));
 
@@ -350,13 +407,10 @@ mod tests {
             partition: 3,
         };
         let (mut one, mut other) = (store.partition(&topic, 2), store.partition(&topic, 2));
-        one.publish(capture(1, &[(1, Some(1))])).await.unwrap();
-        one.publish(capture(2, &[(2, Some(1))])).await.unwrap();
-        other
-            .publish(capture(2, &[(2, Some(9)), (3, Some(9))]))
-            .await
-            .unwrap();
-        one.publish(capture(3, &[(4, Some(1))])).await.unwrap();
+        publish(&mut one, capture(1, &[(1, Some(1))])).await;
+        publish(&mut one, capture(2, &[(2, Some(1))])).await;
+        publish(&mut other, capture(2, &[(2, Some(9)), (3, Some(9))])).await;
+        publish(&mut one, capture(3, &[(4, Some(1))])).await;
         assert_eq!(states(&store, &topic).await, (3, vec![(1, 1), (2, 1), (4, 1)], 0));
     }
 

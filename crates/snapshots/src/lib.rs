@@ -2,24 +2,27 @@
 //!
 //! A partition's snapshots are a chain: a full one, then changes, each naming the one before it. The
 //! newest whose whole chain is there and whole wins; one that is torn or lost costs replay, never
-//! numbers. Beside them lies the journal: at which offset which setup came into force, and what a registry had answered.
+//! numbers. Beside them lies the journal: at which offset which setup came into force, and what a registry had answered;
+//! and which topic was counted, since a name may come to mean another.
 
 mod chain;
 mod part;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use cambium_engine::{Setup, Topic};
 use cambium_event::SchemaText;
+use fail::fail_point;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
-pub use chain::{Loaded, Snapshots};
+pub use chain::{Broken, Loaded, Publication, Snapshots};
 
 /// Something that is not in the log, and the offset from which on it holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,11 +68,34 @@ impl Entry {
     }
 }
 
+/// A topic as it was counted: one that is created again has another id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creation {
+    pub epoch: u16,
+    /// None where the broker gives none.
+    pub id: Option<String>,
+    pub partitions: usize,
+}
+
 /// The place of all partitions' snapshots.
 #[derive(Clone)]
 pub struct Store {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
+    /// The last write did not succeed.
+    is_failing: Arc<AtomicBool>,
+}
+
+/// What a write meets where the tests want that: while a file is there, the disk is full.
+fn disk_full() -> Option<object_store::Error> {
+    fail_point!("disk-full", |sign| {
+        let is_full = sign.is_some_and(|sign| Path::new(&sign).exists());
+        is_full.then(|| object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: std::io::Error::from(std::io::ErrorKind::StorageFull).into(),
+        })
+    });
+    None
 }
 
 impl Store {
@@ -87,6 +113,7 @@ impl Store {
         Store {
             store,
             prefix: Key::default(),
+            is_failing: Arc::default(),
         }
     }
 
@@ -102,8 +129,8 @@ impl Store {
             format!("[snapshots] url: '{url}' is no place for snapshots; s3://bucket/prefix is")
         })?;
         Ok(Store {
-            store: Arc::from(store),
             prefix,
+            ..Store::new(Arc::from(store))
         })
     }
 
@@ -127,8 +154,17 @@ impl Store {
         Ok(())
     }
 
-    async fn put(&self, key: &Key, bytes: Vec<u8>) -> Result<()> {
-        let put = self.store.put(key, PutPayload::from(bytes)).await;
+    /// Whether nothing can be written here at present.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
+    async fn put(&self, key: &Key, bytes: impl Into<PutPayload>) -> Result<()> {
+        let put = match disk_full() {
+            Some(full) => Err(full),
+            None => self.store.put(key, bytes.into()).await,
+        };
+        self.is_failing.store(put.is_err(), Ordering::Relaxed);
         put.map(|_| ())
             .with_context(|| format!("cannot write snapshot {key}"))
     }

@@ -148,6 +148,8 @@ async fn begin(start_with: &Start, log: &mut FileLog, given: &Given) -> Result<O
         end: log.end(),
         first: 0,
         // Its files are known by their digests.
+        id: None,
+        partitions: 1,
         look: &|_| Ok(Found::Unknown),
     };
     if !log.is_counted_anew() {

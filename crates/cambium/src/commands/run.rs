@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cambium_clickhouse::is_passing;
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, PartitionLog, Registry, Settings, Source, Worker};
+use cambium_kafka::{Assigner, News, PartitionLog, Registry, Settings, Source, Worker};
 use cambium_pipeline::{Log, Owner, Start, StartError, show_definitions, start};
 use clap::Args;
 
 use super::Where;
 use crate::Processors;
 use crate::config::{self, Config, ConfigError};
+use crate::health::{Health, Waiting};
 use crate::http;
 use crate::warehouse::Warehouse;
 
@@ -37,6 +39,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         return Err(ConfigError::new(text.to_owned()).into());
     }
     let stop = Arc::new(AtomicBool::new(false));
+    let health = Arc::new(Health::default());
+    let asked = health.clone();
+    http::serve(&config.http.listen, move || asked.missing()).await?;
     let warehouse = tokio::select! {
         opened = open(&config, &arguments.place.data) => opened?,
         () = super::interrupted() => return Ok(()),
@@ -52,16 +57,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     });
     let start = warehouse.start(&config, &arguments.place.data, arguments.accept_gap)?;
     let watching = config.alerts.on.then(|| config.watching()).transpose()?;
-    let (writer, has_partitions) = (start.writer.status().clone(), Arc::new(AtomicBool::new(false)));
-    let started = has_partitions.clone();
-    let missing = move || {
-        if writer.is_failing() {
-            return Some("ClickHouse does not take rows");
-        }
-        let is_started = started.load(Ordering::Relaxed);
-        (!is_started).then_some("no partition is assigned yet")
-    };
-    http::serve(&config.http.listen, missing).await?;
     let watching = watching.map(|watching| {
         tokio::spawn(cambium_notify::run(
             watching,
@@ -70,7 +65,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             Arc::default(),
         ))
     });
-    let consumed = consume(&config, start, stop.clone(), has_partitions).await;
+    let consumed = consume(&config, start, stop.clone(), health).await;
     stop.store(true, Ordering::Relaxed);
     if let Some(watching) = watching
         && let Err(error) = watching.await.context("the alerts ended")?
@@ -98,13 +93,14 @@ pub(super) async fn open(config: &Config, data: &std::path::Path) -> Result<Ware
     }
 }
 
-/// Consumes until `stop` is set; says so when the first partition is started.
+/// Consumes until `stop` is set; tells what it lacks meanwhile.
 pub async fn consume(
     config: &Config,
     start: Start,
     stop: Arc<AtomicBool>,
-    has_partitions: Arc<AtomicBool>,
+    health: Arc<Health>,
 ) -> Result<()> {
+    health.watches(start.writer.status().clone(), start.store.clone());
     let mut topics = BTreeMap::new();
     for source in &config.sources {
         let topic = SourceOfTopic {
@@ -117,7 +113,7 @@ pub async fn consume(
     let owners = Owners {
         start,
         topics,
-        has_partitions,
+        health,
         runtime: tokio::runtime::Handle::current(),
         stop: stop.clone(),
     };
@@ -145,18 +141,14 @@ struct Interrupted;
 /// Between two tries to reach ClickHouse at a start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Whether ClickHouse could not be reached, as against having said no, or not being who we trust.
+/// Whether ClickHouse could not be reached, or cannot do just now what it was asked for, as against having said no, or not
+/// being who we trust.
 fn is_away(error: &anyhow::Error) -> bool {
     // As rustls says it; no library on the way hands its error on as what it is.
     let mut causes = error.chain().map(ToString::to_string);
     let is_stranger = causes.any(|cause| cause.starts_with("invalid peer certificate"));
-    let is_network = error.chain().any(|cause| {
-        matches!(
-            cause.downcast_ref::<cambium_clickhouse::ClientError>(),
-            Some(cambium_clickhouse::ClientError::Network(_) | cambium_clickhouse::ClientError::TimedOut)
-        )
-    });
-    is_network && !is_stranger
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(is_passing) && !is_stranger
 }
 
 /// What the partitions of one topic have of their own.
@@ -170,13 +162,17 @@ struct SourceOfTopic {
 struct Owners {
     start: Start,
     topics: BTreeMap<String, SourceOfTopic>,
-    has_partitions: Arc<AtomicBool>,
+    health: Arc<Health>,
     runtime: tokio::runtime::Handle,
     stop: Arc<AtomicBool>,
 }
 
 impl Assigner for Owners {
     type Worker = PartitionWorker;
+
+    fn hears(&self, news: News) {
+        self.health.hears(news);
+    }
 
     fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {
         let topic = held.topic;
@@ -200,17 +196,20 @@ impl Assigner for Owners {
             earliest: held.earliest,
             end: held.end,
             first,
+            id: held.now.id.as_deref(),
+            partitions: held.now.partitions,
             look: &|offset| held.look(offset),
         };
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
                 Ok(owner) => {
-                    self.has_partitions.store(true, Ordering::Relaxed);
+                    self.health.has_partitions();
                     return Ok(PartitionWorker {
                         owner,
                         registry: source.registry.clone(),
                         runtime: self.runtime.clone(),
-                        warned_at: None,
+                        waiting: None,
+                        health: self.health.clone(),
                     });
                 }
                 // What only a person can decide ends the program; a server that is away comes back.
@@ -229,8 +228,15 @@ struct PartitionWorker {
     owner: Owner<Processors>,
     registry: Option<Arc<Registry>>,
     runtime: tokio::runtime::Handle,
-    /// When it was last said that the registry is away.
-    warned_at: Option<Instant>,
+    /// While the registry is away.
+    waiting: Option<WaitsForRegistry>,
+    health: Arc<Health>,
+}
+
+struct WaitsForRegistry {
+    warned_at: Instant,
+    /// `/readyz` says so for as long as this lives.
+    _said: Waiting,
 }
 
 /// Between two warnings of the same kind.
@@ -245,12 +251,17 @@ impl PartitionWorker {
         };
         match asked {
             Ok(schema) => {
+                self.waiting = None;
                 self.owner.answer(id, schema)?;
                 Ok(true)
             }
             Err(error) => {
-                if self.warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                    self.warned_at = Some(Instant::now());
+                let warned_at = self.waiting.as_ref().map(|waiting| waiting.warned_at);
+                if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    self.waiting = Some(WaitsForRegistry {
+                        warned_at: Instant::now(),
+                        _said: self.health.waits_for_registry(),
+                    });
                     tracing::warn!("{error:#}; reading waits for it");
                 }
                 Ok(false)

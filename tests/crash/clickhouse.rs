@@ -175,15 +175,14 @@ impl Tables for ClickHouse {
 }
 
 impl Held for ClickHouse {
-    async fn highest_version(&self, topic: &Topic) -> Result<u64> {
+    async fn highest_version(&self, topic: &Topic, origins: &[u64]) -> Result<u64> {
         let server = self.lock();
         if server.is_away {
             bail!("ClickHouse is away");
         }
-        let origins: BTreeSet<i128> = server
-            .of("origin_rows", topic)
-            .map(|row| number(row, "origin"))
-            .collect();
+        let journaled = origins.iter().map(|origin| i128::from(*origin));
+        let held = server.of("origin_rows", topic);
+        let origins: BTreeSet<i128> = held.map(|row| number(row, "origin")).chain(journaled).collect();
         let versioned = VERSIONED.iter().flat_map(|table| server.model.newest(table));
         let versioned = versioned.filter(|row| origins.contains(&number(row, "origin")));
         let versions = versioned.chain(server.of("record_rows", topic));

@@ -213,12 +213,12 @@ impl Funnel {
             if next >= required.len() {
                 break;
             }
-            let before = matching.clone();
+            let before = ways.order_matters.then(|| matching.clone());
             let most = self.take_at_instant(window, &instant, &required[next..], &mut matching);
             if most == 0 && self.order == Order::Strict && self.breaks(window, &instant, next, required) {
                 break;
             }
-            if ways.order_matters {
+            if let Some(before) = before {
                 for fewer in self.fewer_at_instant(window, &instant, &required[next..next + most]) {
                     let mut other = before.clone();
                     self.take_at_instant(window, &instant, &required[next..next + fewer], &mut other);

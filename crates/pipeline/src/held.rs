@@ -18,8 +18,9 @@ pub struct Progress {
 
 /// Who knows which rows are held: ClickHouse, or a model of it under which starts are simulated.
 pub trait Held: Sync {
-    /// The highest version of any row of the partition; 0 where there is none.
-    fn highest_version(&self, topic: &Topic) -> impl Future<Output = Result<u64>> + Send;
+    /// The highest version of any row of the partition, of these origins and of those that are held; 0 where there is
+    /// none.
+    fn highest_version(&self, topic: &Topic, origins: &[u64]) -> impl Future<Output = Result<u64>> + Send;
 
     /// What `progress` says, where a record was counted by then.
     fn progress(&self, topic: &Topic) -> impl Future<Output = Result<Option<Progress>>> + Send;
@@ -46,9 +47,13 @@ pub const VERSIONED: [&str; 5] = [
 ];
 
 impl Held for Client {
-    async fn highest_version(&self, topic: &Topic) -> Result<u64> {
+    async fn highest_version(&self, topic: &Topic, origins: &[u64]) -> Result<u64> {
         let of_topic = of(topic);
-        let origins = format!("SELECT origin FROM origin_rows WHERE {of_topic}");
+        let journaled = origins.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        let origins = format!(
+            "SELECT origin FROM origin_rows WHERE {of_topic} \
+             UNION ALL SELECT arrayJoin(CAST([{journaled}], 'Array(UInt64)'))"
+        );
         let mut parts: Vec<String> = VERSIONED
             .iter()
             .map(|table| format!("SELECT max(version) AS v FROM {table} WHERE origin IN ({origins})"))

@@ -285,7 +285,7 @@ impl<L: List> Owner<L> {
     /// Whether an entry of the journal holds for the record at an offset.
     fn is_in_force(&self, entry: &Entry, offset: i64) -> bool {
         let is_early = bug(Bug::SetupAtAnotherOffset) && offset < self.journal.settled_until;
-        entry.offset <= offset + if is_early { 3 } else { 0 }
+        entry.epoch == self.partition.epoch() && entry.offset <= offset + if is_early { 3 } else { 0 }
     }
 
     fn wants_answer(&self, id: u32, offset: i64) -> bool {

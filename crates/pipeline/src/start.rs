@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
 use cambium_engine::{
-    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, saved_setup,
+    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, origin_hash, saved_setup,
+    version,
 };
 use cambium_snapshots::{Change, Creation, Entry, Loaded, Store};
 use fail::fail_point;
@@ -203,7 +204,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     }
     let mut creations = snapshots.creations().await?;
     refuse_growth(&start, log, &creations).await?;
-    let written = written(&start).await?;
+    let written = written(&start, &journal).await?;
     let begun = begin::<L, H>(&start, log, loaded, (&journal, &creations), written).await?;
     let mut partition = begun.partition;
     let (epoch, position) = (partition.epoch(), partition.position());
@@ -219,16 +220,16 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     }
     journal.retain(|entry| match begun.keeps {
         Keeps::All => true,
-        Keeps::OfThisLog => entry.epoch == epoch,
-        Keeps::Before => entry.offset < position,
+        Keeps::Before => (entry.epoch, entry.offset) < (epoch, position),
     });
     // Of an earlier log it says nothing of this one.
     let settled = written.filter(|written| written.epoch == epoch);
     let settled_until = settled.map_or(0, |written| written.offset);
     let last = journal.iter().rev().find_map(Entry::setup);
-    if last.unwrap_or(partition.setup()) != &start.setup || journal.is_empty() {
+    let is_first_of_log = journal.iter().all(|entry| entry.epoch != epoch);
+    if last.unwrap_or(partition.setup()) != &start.setup || is_first_of_log {
         // Behind everything that was written under the old one, so that no row mixes the two.
-        let offset = if journal.is_empty() {
+        let offset = if is_first_of_log {
             position
         } else {
             position.max(settled_until)
@@ -244,13 +245,13 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let mut journal = Journal {
         next: journal
             .iter()
-            .take_while(|entry| entry.offset < begun.counted)
+            .take_while(|entry| (entry.epoch, entry.offset) < (epoch, begun.counted))
             .count(),
         entries: journal,
         settled_until,
     };
     while let Some(entry) = journal.entries.get(journal.next)
-        && entry.offset <= position
+        && (entry.epoch, entry.offset) <= (epoch, position)
     {
         bring_into_force(&mut partition, entry.change.clone())?;
         journal.next += 1;
@@ -317,9 +318,8 @@ struct Begun<L: List> {
 
 /// What of the journal still holds.
 enum Keeps {
+    /// Also of earlier logs, to tell which of their snapshots hold.
     All,
-    /// A start before this one went on over the new log too, and may have written rows: what it journaled stays.
-    OfThisLog,
     /// What came before the state's beginning.
     Before,
 }
@@ -396,15 +396,11 @@ async fn go_on_elsewhere<L: List, H: Held>(
         .skip_to(log.earliest, is_another)
         .context("the state cannot go on")?;
     put_gap(start, snapshot, log.earliest, &error.to_string()).await?;
-    let (keeps, counted) = if is_another {
-        (Keeps::OfThisLog, log.earliest)
-    } else {
-        // What was journaled in the gap comes into force behind it.
-        (Keeps::All, snapshot)
-    };
+    // What was journaled in the gap comes into force behind it.
+    let counted = if is_another { log.earliest } else { snapshot };
     Ok(Begun {
         partition,
-        keeps,
+        keeps: Keeps::All,
         counted,
     })
 }
@@ -430,7 +426,7 @@ async fn begin_without_snapshot<L: List, H: Held>(
     if !start.accept_gap {
         return Err(error.into());
     }
-    let written = when_nobody_counts(start).await?.unwrap_or(written);
+    let written = when_nobody_counts(start, journal).await?.unwrap_or(written);
     let (at, epoch) = if error.is_another_log() {
         (log.earliest, written.epoch + 1)
     } else {
@@ -442,7 +438,7 @@ async fn begin_without_snapshot<L: List, H: Held>(
 
 /// What is held, when an owner who is still there would have moved `progress`. A state that begins anew has rows of its
 /// own, over which those of the old one do not lose: what its owner counted from now on would be counted twice.
-async fn when_nobody_counts<H: Held>(start: &Start<H>) -> Result<Option<Written>> {
+async fn when_nobody_counts<H: Held>(start: &Start<H>, journal: &[Entry]) -> Result<Option<Written>> {
     let before = start.held.progress(&start.topic).await?;
     tokio::time::sleep(start.rhythm.settle + 2 * start.rhythm.flush).await;
     let after = start.held.progress(&start.topic).await?;
@@ -450,7 +446,7 @@ async fn when_nobody_counts<H: Held>(start: &Start<H>) -> Result<Option<Written>
         let topic = start.topic.clone();
         return Err(StartError::CountedElsewhere { topic }.into());
     }
-    written(start).await
+    written(start, journal).await
 }
 
 /// Why a log cannot be counted again from where counting began.
@@ -581,8 +577,12 @@ pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: Hash
 }
 
 /// What all tables together hold of this partition.
-async fn written<H: Held>(start: &Start<H>) -> Result<Option<Written>> {
-    let highest = start.held.highest_version(&start.topic).await?;
+async fn written<H: Held>(start: &Start<H>, journal: &[Entry]) -> Result<Option<Written>> {
+    // Rows may be there before those that say which origins are of this partition.
+    let Topic { name, partition } = &start.topic;
+    let begun = journal.iter().map(|entry| version(entry.epoch, entry.offset));
+    let origins: Vec<u64> = begun.map(|begun| origin_hash(name, *partition, begun)).collect();
+    let highest = start.held.highest_version(&start.topic, &origins).await?;
     if highest == 0 {
         return Ok(None);
     }

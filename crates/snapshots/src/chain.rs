@@ -379,6 +379,15 @@ mod tests {
             .unwrap()
             .collect();
         files.sort_by_key(|file| file.as_ref().unwrap().file_name());
+        let is_full = |file: &&std::io::Result<std::fs::DirEntry>| {
+            file.as_ref()
+                .unwrap()
+                .path()
+                .extension()
+                .is_some_and(|kind| kind == "full")
+        };
+        // The last two that are full are kept, and the changes since.
+        assert_eq!((files.iter().filter(is_full).count(), files.len()), (2, 15));
         let newest = files.pop().unwrap().unwrap().path();
         let bytes = std::fs::read(&newest).unwrap();
         std::fs::write(&newest, &bytes[..bytes.len() - 1]).unwrap();

@@ -278,6 +278,11 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
             (2, "names a user"),
         ),
     ];
+    let (_, wrong, _) = &refused[0];
+    let (code, said) = wrong.start(directory.path(), &["check"]).end();
+    let is_told = said.contains("FAIL  topic events") && said.contains("uthentication");
+    assert!(code == Some(1) && is_told, "{said}");
+    holds_no_secret(&said);
     for (what, entry, (expected, says)) in refused {
         let (code, said) = entry.start(directory.path(), &["run"]).end();
         let error = said

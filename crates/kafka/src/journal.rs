@@ -2,8 +2,8 @@
 //! may write on. Appending and reading back shows whether somebody else has taken over meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -41,6 +41,8 @@ pub struct JournalEntry {
 struct Standing {
     is_owner: AtomicBool,
     turns: AtomicU64,
+    /// What was last said of a broker that cannot be reached.
+    reason: Mutex<String>,
 }
 
 impl ClientContext for Standing {
@@ -48,6 +50,12 @@ impl ClientContext for Standing {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("journal: {reason} ({error})");
+        // That all brokers are down is no reason for it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown)
+            && let Ok(mut last) = self.reason.lock()
+        {
+            reason.clone_into(&mut last);
+        }
     }
 }
 
@@ -205,12 +213,13 @@ impl Journal {
     /// What topics the broker has; an error where it cannot be reached.
     pub async fn topics(&self) -> Result<Vec<String>> {
         let consumer = self.consumer()?.clone();
-        let asked =
-            tokio::task::spawn_blocking(move || consumer.fetch_metadata(None, Duration::from_secs(2)));
-        let metadata = asked
-            .await
-            .context("asking the broker ended")?
-            .with_context(|| format!("Kafka at {} cannot be reached", self.place.brokers))?;
+        let asking = consumer.clone();
+        let asked = tokio::task::spawn_blocking(move || asking.fetch_metadata(None, Duration::from_secs(2)));
+        let metadata = asked.await.context("asking the broker ended")?.with_context(|| {
+            let reason = consumer.context().reason.lock();
+            let reason = reason.map(|reason| reason.clone()).unwrap_or_default();
+            format!("Kafka at {} cannot be reached: {reason}", self.place.brokers)
+        })?;
         Ok(metadata
             .topics()
             .iter()

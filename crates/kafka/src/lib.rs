@@ -19,7 +19,7 @@ pub use journal::{Journal, JournalEntry, JournalWriter, Place};
 pub use local::{LocalKafka, Secure};
 pub use look::PartitionLog;
 pub use producer::{Producer, create_topic};
-pub use read::read_all;
+pub use read::{RawRecord, read_all};
 pub use registry::Registry;
 pub use sample::{Held, sample};
 pub use source::{Assigner, News, Settings, Source, TopicChanged, Worker};

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use cambium_clickhouse::Client;
-use cambium_kafka::{Producer, create_topic, read_all};
+use cambium_kafka::{Producer, RawRecord, create_topic, read_all};
 use cambium_simulate::{Product, Record, Rules, Settings, Truth};
 use tempfile::TempDir;
 
@@ -193,7 +193,7 @@ impl Shop {
 
     /// What lies in the log: read back by another way than the program's.
     pub fn log(&self) -> Vec<Record> {
-        let records = tokio::task::block_in_place(|| read_all(&self.brokers, &self.name)).unwrap();
+        let records = tokio::task::block_in_place(|| self.records());
         let records = records
             .into_iter()
             .map(|(partition, offset, timestamp, payload)| Record {
@@ -203,6 +203,18 @@ impl Shop {
                 payload,
             });
         records.collect()
+    }
+
+    /// A broker that is away when it is asked comes back.
+    fn records(&self) -> Vec<RawRecord> {
+        let begun = Instant::now();
+        loop {
+            match read_all(&self.brokers, &self.name) {
+                Ok(records) => return records,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error:#}"),
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     pub fn truth(&self) -> Truth {

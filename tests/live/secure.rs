@@ -85,7 +85,14 @@ struct Running {
 
 impl Running {
     fn said(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.said).unwrap()).into_owned()
+        read(&self.said)
+    }
+
+    /// Everything that was said by one that is asked to end, and does so in order.
+    fn asked_to_end(self) -> String {
+        let Running { process, said } = self;
+        process.end();
+        read(&said)
     }
 
     /// The exit code, and everything that was said.
@@ -101,6 +108,10 @@ impl Running {
         }
         (self.process.0.wait().unwrap().code(), self.said())
     }
+}
+
+fn read(said: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(said).unwrap()).into_owned()
 }
 
 fn holds_no_secret(said: &str) {
@@ -181,16 +192,7 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
     let metrics = super::registry::get(([127, 0, 0, 1], entry.http).into(), "/metrics");
     assert!(metrics.contains("cambium_records_total"), "{metrics}");
     holds_no_secret(&metrics);
-    let id = running.process.0.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let (code, said) = running.end();
-    assert_eq!(code, Some(0), "{said}");
+    let said = running.asked_to_end();
     holds_no_secret(&said);
     let (code, said) = entry.start(directory.path(), &["check"]).end();
     assert!(code == Some(0) && said.contains("200 records"), "{said}");
@@ -292,5 +294,19 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
         assert_eq!(code, Some(expected), "{what}: {error}");
         assert!(error.contains(says), "{what}: {error}");
         holds_no_secret(&said);
+    }
+}
+
+/// Who listens for other machines asks for a password.
+#[test]
+fn the_engine_listens_on_this_machine_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("empty"), "\n").unwrap();
+    let open = ["clickhouse", "--data", "data", "--listen", "0.0.0.0:0"];
+    for arguments in [&open[..], &[&open[..], &["--password-file", "empty"]].concat()] {
+        let refused = super::cambium(directory.path(), arguments);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("give a password"), "{said}");
     }
 }

@@ -304,20 +304,3 @@ fn saved_file() -> Vec<u8> {
     };
     saving.now_or_never().expect("memory does not wait")
 }
-
-/// For libFuzzer: writes the sample of a target into its corpus, where it is found at the next start.
-pub fn plant(target: &str) {
-    let directory = PathBuf::from("fuzz/corpus").join(target);
-    let planted = std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::write(directory.join("sample"), sample(target)));
-    planted.expect("the corpus can be written");
-}
-
-/// For libFuzzer: hands bytes to a target.
-pub fn run(target: &str, bytes: &[u8]) {
-    let (_, target) = TARGETS
-        .iter()
-        .find(|(name, _)| *name == target)
-        .expect("it is listed");
-    target(bytes);
-}

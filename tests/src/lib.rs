@@ -1,3 +1,3 @@
-//! The tests are in `main.rs` and `fuzz.rs`; what is fuzzed lies here, for `fuzz.rs` and for libFuzzer (`fuzz/`).
+//! The tests are in `main.rs` and `fuzz.rs`; what is fuzzed lies here.
 
 pub mod fuzz;

@@ -32,20 +32,15 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<()> {
     let password = match &arguments.password_file {
         None => None,
-        Some(path) => {
-            let password = in_file("--password-file", path, Path::new("."))?;
-            if password.is_empty() {
-                let text = format!("--password-file: {} holds no password", path.display());
-                return Err(ConfigError::new(text).into());
-            }
-            Some(password)
-        }
+        Some(path) => Some(in_file("--password-file", path, Path::new("."))?),
     };
     let options = Options {
         data: arguments.data,
         listen: arguments.listen,
         password,
     };
+    let checked = options.check();
+    checked.map_err(|error| ConfigError::new(format!("{error:#}")))?;
     let (closed, until_closed) = tokio::sync::oneshot::channel();
     let watches = arguments.until_stdin_closes;
     // A thread of its own: one that the runtime waits for would keep the process alive.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -36,6 +36,22 @@ pub struct Options {
     pub password: Option<String>,
 }
 
+impl Options {
+    /// Whether the address may be listened on.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.listen.ip().is_loopback()
+                || self
+                    .password
+                    .as_ref()
+                    .is_some_and(|password| !password.is_empty()),
+            "--listen {} can be reached from other machines: give a password (--password-file FILE), or listen on 127.0.0.1",
+            self.listen
+        );
+        Ok(())
+    }
+}
+
 struct Server {
     engine: Engine,
     password: Option<String>,
@@ -47,12 +63,7 @@ pub async fn serve(
     listening: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    if !options.listen.ip().is_loopback() && options.password.is_none() {
-        bail!(
-            "{} can be reached from other machines: give a password (--password-file FILE), or listen on 127.0.0.1",
-            options.listen
-        );
-    }
+    options.check()?;
     fs::create_dir_all(&options.data).with_context(|| format!("cannot create {}", options.data.display()))?;
     let lock_path = options.data.join(LOCK_FILE);
     let lock =

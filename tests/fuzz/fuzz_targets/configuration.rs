@@ -1,8 +1,0 @@
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(
-    init: cambium_tests::fuzz::plant("configuration"),
-    |bytes: &[u8]| {
-        cambium_tests::fuzz::run("configuration", bytes);
-    }
-);

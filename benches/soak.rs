@@ -6,8 +6,9 @@
 //! A real Kafka, a ClickHouse of its own, and two `cambium run` of one group. A back-log is worked off at full speed;
 //! then events come as fast as they are taken, which says what the machine bears with its producer and its broker; then
 //! four fifths of that, while every minute one of the two is killed by `kill -9` and started again. In the end the numbers
-//! are compared with what was sent. All that is remembered is short (lateness, horizon, funnel), so that memory holds after
-//! some minutes as much as it ever will: what still grows behind them is a leak.
+//! are compared with what was sent. What is remembered of events is short (lateness, funnel), so that after some minutes
+//! memory grows with the users who came for the first time alone: a line says how many have come, and how many bytes each
+//! costs. What grows beside them is a leak.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -52,7 +53,6 @@ const PARTITIONS: i32 = 4;
 const CONFIGURATION: &str = r#"
 [time]
 lateness = "2 min"
-horizon = "4 min"
 [session]
 gap = "1 min"
 [[funnel]]
@@ -102,7 +102,7 @@ fn send(
     settings: Settings,
     sent: &mut Sent,
     stop: &AtomicBool,
-    counter: &AtomicU64,
+    counters: &Counters,
 ) -> Result<()> {
     let mut payload = Vec::new();
     if sent.by_user.len() < settings.users as usize {
@@ -121,15 +121,24 @@ fn send(
         let key = user_id(behaviour.user);
         producer.send_raw(TOPIC, Some(key.as_bytes()), &payload, Some(behaviour.arrives_ms))?;
         sent.events += 1;
-        counter.fetch_add(1, Ordering::Relaxed);
+        counters.events.fetch_add(1, Ordering::Relaxed);
         if behaviour.is_repeated {
             sent.duplicates += 1;
         } else {
             *sent.by_step.entry(behaviour.event()).or_default() += 1;
         }
-        sent.by_user[behaviour.user as usize] = true;
+        if !std::mem::replace(&mut sent.by_user[behaviour.user as usize], true) {
+            counters.users.fetch_add(1, Ordering::Relaxed);
+        }
     }
     producer.flush(Duration::from_secs(120))
+}
+
+/// What was sent so far, to be told while it is sent.
+#[derive(Default)]
+struct Counters {
+    events: AtomicU64,
+    users: AtomicU64,
 }
 
 /// A process that is killed when it is dropped.
@@ -167,6 +176,7 @@ struct World {
     shown: u64,
     shown_at: Instant,
     newest: i64,
+    counters: Arc<Counters>,
 }
 
 impl World {
@@ -201,8 +211,10 @@ impl World {
             .iter()
             .map(|one| memory(one.0.id()).unwrap_or(0) >> 20);
         let megabytes: Vec<u64> = megabytes.collect();
+        let users = self.counters.users.load(Ordering::Relaxed);
+        let each = (megabytes.iter().sum::<u64>() << 20) / users.max(1);
         println!(
-            "{:>6.0} s  {sent:>11} sent  {shown:>11} counted  {:>9} behind  {megabytes:?} MB",
+            "{:>6.0} s  {sent:>11} sent  {shown:>11} counted  {:>9} behind  {megabytes:?} MB, {users} users, {each} bytes each",
             self.begun.elapsed().as_secs_f64(),
             sent.saturating_sub(shown)
         );
@@ -224,7 +236,8 @@ async fn soak(cli: &Cli) -> Result<()> {
     let (mut world, engine) = world(directory.path(), &kafka.brokers()).await?;
     let producer = Arc::new(Producer::new(&kafka.brokers(), &BTreeMap::new())?);
     let mut sent = Sent::default();
-    let counter = Arc::new(AtomicU64::new(0));
+    let counters = Arc::new(Counters::default());
+    world.counters = counters.clone();
     let never = AtomicBool::new(false);
 
     // Of so many seconds, which ended so many seconds ago.
@@ -242,7 +255,7 @@ async fn soak(cli: &Cli) -> Result<()> {
         cli.backlog as f64 / EVENTS_PER_SECOND,
         1200.0,
     );
-    tokio::task::block_in_place(|| send(&producer, before, &mut sent, &never, &counter))?;
+    tokio::task::block_in_place(|| send(&producer, before, &mut sent, &never, &counters))?;
     let begun = Instant::now();
     for _ in 0..2 {
         let process = world.run()?;
@@ -259,7 +272,7 @@ async fn soak(cli: &Cli) -> Result<()> {
         Some(rate) => rate,
         None => {
             let (counted, stopped) =
-                stretch(&mut world, (&producer, &counter), sent, fast, AT_MOST, None).await?;
+                stretch(&mut world, (&producer, &counters), sent, fast, AT_MOST, None).await?;
             sent = counted;
             let at_most = (stopped - shown) as f64 / begun.elapsed().as_secs_f64();
             println!("as fast as they are taken: {at_most:.0} events a second");
@@ -276,7 +289,7 @@ async fn soak(cli: &Cli) -> Result<()> {
     let steady = traffic(31, rate, lasts.as_secs_f64(), -lasts.as_secs_f64());
     (sent, _) = stretch(
         &mut world,
-        (&producer, &counter),
+        (&producer, &counters),
         sent,
         steady,
         lasts,
@@ -299,7 +312,7 @@ async fn soak(cli: &Cli) -> Result<()> {
 /// A stretch of traffic, looked at until it is over; what was sent up to its end, and what was counted.
 async fn stretch(
     world: &mut World,
-    (producer, counter): (&Arc<Producer>, &Arc<AtomicU64>),
+    (producer, counters): (&Arc<Producer>, &Arc<Counters>),
     mut sent: Sent,
     settings: Settings,
     lasts: Duration,
@@ -307,16 +320,16 @@ async fn stretch(
 ) -> Result<(Sent, u64)> {
     let stop = Arc::new(AtomicBool::new(false));
     let sending = {
-        let (producer, counter, stop) = (producer.clone(), counter.clone(), stop.clone());
+        let (producer, counters, stop) = (producer.clone(), counters.clone(), stop.clone());
         tokio::task::spawn_blocking(move || {
-            send(&producer, settings, &mut sent, &stop, &counter)?;
+            send(&producer, settings, &mut sent, &stop, &counters)?;
             anyhow::Ok(sent)
         })
     };
     let (begun, mut killed_at, mut victim) = (Instant::now(), Instant::now(), 0);
     while begun.elapsed() < lasts && !sending.is_finished() {
         tokio::time::sleep(LOOK_EVERY).await;
-        world.look(counter.load(Ordering::Relaxed)).await?;
+        world.look(counters.events.load(Ordering::Relaxed)).await?;
         if kill_every.is_some_and(|every| killed_at.elapsed() >= every) {
             // Dropped, it is killed.
             world.processes[victim] = world.run()?;
@@ -362,6 +375,7 @@ async fn world(directory: &Path, brokers: &str) -> Result<(World, Process)> {
         shown: 0,
         shown_at: Instant::now(),
         newest: 0,
+        counters: Arc::default(),
     };
     Ok((world, engine))
 }

@@ -26,6 +26,8 @@ use std::sync::OnceLock;
 
 use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::Child as Engine;
+use cambium_kafka::RawRecord;
+use cambium_simulate::Record;
 
 /// The program, built once a run of the tests, as they were built; it can be told to die (`FAILPOINTS`).
 pub fn program() -> &'static Path {
@@ -114,4 +116,17 @@ pub fn client(url: &str) -> Client {
 pub async fn number(client: &Client, query: &str) -> anyhow::Result<i64> {
     let answer = String::from_utf8(client.fetch(query, "TSV").await?)?;
     Ok(answer.trim().parse()?)
+}
+
+/// What was read back from a log, as the truth takes it.
+pub fn records(read: Vec<RawRecord>) -> Vec<Record> {
+    let records = read
+        .into_iter()
+        .map(|(partition, offset, timestamp, payload)| Record {
+            partition,
+            offset,
+            timestamp,
+            payload,
+        });
+    records.collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cambium_kafka::{LocalKafka, Producer, create_topic, read_all};
-use cambium_simulate::{Record, Rules, Truth};
+use cambium_simulate::{Rules, Truth};
 
 use super::cambium;
 
@@ -101,15 +101,7 @@ async fn users_on_several_partitions_are_found_and_mended() {
         .unwrap();
     let partitions: BTreeSet<i32> = records.iter().map(|record| record.0).collect();
     assert_eq!(partitions, BTreeSet::from([0, 1, 2]));
-    let records: Vec<Record> = records
-        .into_iter()
-        .map(|(partition, offset, timestamp, payload)| Record {
-            partition,
-            offset,
-            timestamp,
-            payload,
-        })
-        .collect();
+    let records = super::records(records);
     let rules = Rules {
         zone: "UTC".to_owned(),
         lateness_ms: 86_400_000,

@@ -217,11 +217,8 @@ impl Config {
         })
     }
 
-    /// A file that the configuration names; paths are relative to it.
     fn read_file(&self, key: &str, file: &str) -> Result<String> {
-        let path = self.directory.join(file);
-        let read = std::fs::read_to_string(&path);
-        Ok(read.map_err(|error| ConfigError(format!("{key}: cannot read {}: {error}", path.display())))?)
+        secrets::read_file(key, file, &self.directory)
     }
 
     /// The key under which user ids are hashed.

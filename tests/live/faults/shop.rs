@@ -12,7 +12,7 @@ use cambium_simulate::{Product, Record, Rules, Settings, Truth};
 use tempfile::TempDir;
 
 use super::super::stage::free_port;
-use super::super::{Process, program};
+use super::super::{Process, program, records};
 use super::proxy::Proxy;
 use super::truth::{Difference, difference};
 
@@ -193,16 +193,7 @@ impl Shop {
 
     /// What lies in the log: read back by another way than the program's.
     pub fn log(&self) -> Vec<Record> {
-        let records = tokio::task::block_in_place(|| self.records());
-        let records = records
-            .into_iter()
-            .map(|(partition, offset, timestamp, payload)| Record {
-                partition,
-                offset,
-                timestamp,
-                payload,
-            });
-        records.collect()
+        records(tokio::task::block_in_place(|| self.records()))
     }
 
     /// A broker that is away when it is asked comes back.

@@ -83,12 +83,16 @@ pub fn open_secrets(written: &BTreeMap<String, Setting>) -> impl Iterator<Item =
     open.map(|(name, _)| name.as_str())
 }
 
-/// What a file holds, without the line's end.
-pub fn in_file(key: &str, file: impl AsRef<Path>, directory: &Path) -> Result<String> {
+/// A file that the configuration names; paths are relative to its directory.
+pub fn read_file(key: &str, file: impl AsRef<Path>, directory: &Path) -> Result<String> {
     let path = directory.join(file);
     let read = std::fs::read_to_string(&path);
-    let text =
-        read.map_err(|error| ConfigError(format!("{key}: cannot read {}: {error}", path.display())))?;
+    Ok(read.map_err(|error| ConfigError(format!("{key}: cannot read {}: {error}", path.display())))?)
+}
+
+/// What a file holds, without the line's end.
+pub fn in_file(key: &str, file: impl AsRef<Path>, directory: &Path) -> Result<String> {
+    let text = read_file(key, file, directory)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 

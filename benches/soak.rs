@@ -6,9 +6,8 @@
 //! A real Kafka, a ClickHouse of its own, and two `cambium run` of one group. A back-log is worked off at full speed;
 //! then events come as fast as they are taken, which says what the machine bears with its producer and its broker; then
 //! four fifths of that, while every minute one of the two is killed by `kill -9` and started again. In the end the numbers
-//! are compared with what was sent. What is remembered of events is short (lateness, funnel), so that after some minutes
-//! memory grows with the users who came for the first time alone: a line says how many have come, and how many bytes each
-//! costs. What grows beside them is a leak.
+//! are compared with what was sent. What is remembered of events is short (lateness, funnel), and the users are people who
+//! come back: after some minutes all have come, and what grows then is a leak.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,6 +60,7 @@ steps = ["view", "cart", "checkout", "buy"]
 within = "2 min"
 by = ["platform"]
 "#;
+const USERS: u32 = 1_000_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const KILL_EVERY: Duration = Duration::from_secs(60);
 /// As fast as they are taken, for so long.
@@ -244,8 +244,8 @@ async fn soak(cli: &Cli) -> Result<()> {
     let traffic = |seed, events_per_second: f64, lasts_s: f64, ended_s: f64| Settings {
         seed,
         events: (events_per_second * lasts_s) as u64,
-        // A quarter of them are there at a time, with an event every ten seconds.
-        users: (events_per_second * 40.0).max(500_000.0) as u32,
+        // So few that all have come after some minutes.
+        users: USERS,
         events_per_second,
         end_ms: now_ms() - (ended_s * 1000.0) as i64,
     };

@@ -18,7 +18,7 @@ pub use encode::{Encoding, check_avro, user_id};
 
 /// Ten million events are three hours of it.
 pub const EVENTS_PER_SECOND: f64 = 926.0;
-/// Between two steps of a visit: so much at least, and on average.
+/// Between two steps of a visit: so much at least, and on average; less where the users are few for that many events.
 const LEAST_PAUSE_MS: f64 = 500.0;
 const MEAN_PAUSE_MS: f64 = 10_000.0;
 /// Of all events, how many arrive behind later ones: phones that were out of reach.
@@ -150,6 +150,7 @@ pub struct Traffic {
     held_back: BinaryHeap<Reverse<Behaviour>>,
     made: u64,
     sent: u64,
+    mean_pause_ms: f64,
 }
 
 impl Traffic {
@@ -162,7 +163,11 @@ impl Traffic {
             })
             .collect();
         zipf.iter_mut().for_each(|share| *share /= total);
+        // With more of them, most users would be on a visit for ever.
+        let at_most = f64::from(settings.users / 4).max(1.0);
+        let at_once = (settings.events_per_second * MEAN_PAUSE_MS / 1000.0).min(at_most);
         let mut traffic = Traffic {
+            mean_pause_ms: (at_once / settings.events_per_second * 1000.0).max(LEAST_PAUSE_MS),
             dice: Rng::with_seed(settings.seed),
             is_on_visit: vec![false; zipf.len()],
             zipf,
@@ -174,16 +179,14 @@ impl Traffic {
         };
         let lasts_ms = settings.events as f64 / settings.events_per_second * 1000.0;
         let begins_ms = settings.end_ms - lasts_ms as i64;
-        let at_once = settings.events_per_second * MEAN_PAUSE_MS / 1000.0;
-        // With fewer users than that, most would be on a visit for ever.
-        for _ in 0..(at_once as u32).min(settings.users / 4).max(1) {
+        for _ in 0..(at_once as u32).max(1) {
             traffic.begin_visit(begins_ms);
         }
         traffic
     }
 
     fn pause_ms(&mut self) -> i64 {
-        let mean = MEAN_PAUSE_MS - LEAST_PAUSE_MS;
+        let mean = self.mean_pause_ms - LEAST_PAUSE_MS;
         (LEAST_PAUSE_MS - (1.0 - self.dice.f64()).ln() * mean) as i64
     }
 

@@ -168,7 +168,8 @@ fn snapshot_file(file: &[u8]) -> bool {
     loaded.expect("memory can be read").0.is_some()
 }
 
-/// A head and users, whole and with the right checksum, that no partition has saved: it is refused, or counted on.
+/// A head and users that no partition has saved: they are refused or read. What is counted on them is nobody's number:
+/// the file's checksum keeps damage from here, and made up states are not promised to be seen.
 fn snapshot_state(bytes: &[u8]) -> bool {
     type State = (Vec<u8>, Vec<(u32, u64, Box<[u8]>)>);
     let Ok((head, users)) = postcard::from_bytes::<State>(bytes) else {
@@ -177,9 +178,7 @@ fn snapshot_state(bytes: &[u8]) -> bool {
     let Ok(mut partition) = Partition::<Processors>::restore(&head, users, HashKey::default()) else {
         return false;
     };
-    let _ = go_on(&mut partition).and_then(|()| partition.flush());
-    let _ = partition.capture();
-    true
+    partition.capture().is_ok()
 }
 
 /// Some more events.

@@ -1,8 +1,7 @@
 //! The chain of one partition's snapshots.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use cambium_engine::{Bug, Capture, bug};
 use fail::fail_point;
 use object_store::PutPayload;
@@ -11,7 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::part::Part;
+use crate::merge::Merge;
+use crate::part::{Head, Reader, Writer};
 use crate::{Creation, Entry, Store};
 
 const JOURNAL: &str = "journal.json";
@@ -19,6 +19,10 @@ const JOURNAL_COPY: &str = "journal-copy.json";
 const CREATIONS: &str = "topic.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
+/// More were never written.
+const LONGEST_CHAIN: usize = 1000;
+/// So many users are merged before others have their turn.
+const AT_A_TIME: usize = 1000;
 
 /// A partition's state as it is read.
 pub struct Loaded {
@@ -51,22 +55,22 @@ pub struct Publication {
     "{name} cannot be read, which later snapshots go on from. Start again: counting goes on from an older one"
 )]
 pub struct Broken {
-    name: String,
+    pub(crate) name: String,
 }
 
-type Users = BTreeMap<(u32, u64), Vec<u8>>;
-
 impl Loaded {
-    fn new(part: Part, users: Users) -> Loaded {
-        let users = users.into_iter();
-        Loaded {
-            epoch: part.epoch,
-            position: part.position,
-            head: part.head,
-            users: users
-                .map(|((app, user), state)| (app, user, state.into()))
-                .collect(),
+    fn new(mut merge: Merge) -> Result<Loaded> {
+        let mut users = Vec::new();
+        while let Some(((app, user), state)) = merge.user()? {
+            users.push((app, user, state.into()));
         }
+        let head = merge.head();
+        Ok(Loaded {
+            epoch: head.epoch,
+            position: head.position,
+            head: head.state.clone(),
+            users,
+        })
     }
 }
 
@@ -98,8 +102,8 @@ impl Snapshots {
     ) -> Result<(Option<Loaded>, Vec<String>)> {
         let mut passed_over = Vec::new();
         for name in self.names().await?.into_iter().rev() {
-            let merged = self.merge(&name).await;
-            let loaded = merged.map(|(part, users, chain)| (Loaded::new(part, users), chain));
+            let chain = self.chain_of(&name).await;
+            let loaded = chain.and_then(|(merge, chain)| Ok((Loaded::new(merge)?, chain)));
             match loaded.and_then(|(loaded, chain)| fits(&loaded).map(|()| (loaded, chain))) {
                 Ok((loaded, chain)) => {
                     self.newest = Some(name);
@@ -129,46 +133,45 @@ impl Snapshots {
         self.store.put(&self.key.clone().join(name), bytes).await
     }
 
-    async fn part(&self, name: &str) -> Result<Part> {
+    async fn part(&self, name: &str) -> Result<Reader> {
         let bytes = self.store.get(&self.key.clone().join(name)).await?;
-        let part = bytes
-            .context("it is not there")
-            .and_then(|bytes| Part::decode(&bytes));
+        let part = bytes.context("it is not there").and_then(Reader::open);
         part.with_context(|| Broken {
             name: name.to_owned(),
         })
     }
 
-    /// A snapshot with all that it goes on from, merged.
-    async fn merge(&self, name: &str) -> Result<(Part, Users, usize)> {
-        let mut parts = vec![self.part(name).await?];
-        while let Some(base) = parts[parts.len() - 1].base.clone() {
-            if parts.len() > 1000 {
+    /// A snapshot with all that it goes on from, and how many changes these are.
+    async fn chain_of(&self, name: &str) -> Result<(Merge, usize)> {
+        let mut parts = vec![(name.to_owned(), self.part(name).await?)];
+        while let Some(base) = parts[parts.len() - 1].1.head.base.clone() {
+            if parts.len() > LONGEST_CHAIN {
                 bail!("the chain has no end");
             }
-            parts.push(self.part(&base).await?);
+            let part = self.part(&base).await?;
+            parts.push((base, part));
         }
-        let chain = parts.len() - 1;
-        let mut users = Users::new();
-        for part in parts.iter_mut().rev() {
-            for (app, user, state) in std::mem::take(&mut part.users) {
-                match state {
-                    Some(state) => users.insert((app, user), state),
-                    None => users.remove(&(app, user)),
-                };
-            }
-        }
-        Ok((parts.swap_remove(0), users, chain))
+        let changes = parts.len() - 1;
+        Ok((Merge::new(parts)?, changes))
     }
 
     /// What changed since the last one, as it will be written.
     pub fn prepare(&self, capture: Capture) -> Result<Publication> {
-        let part = Part::new(capture, self.newest.clone());
-        let (name, bytes) = part.file()?;
+        let head = Head {
+            base: self.newest.clone(),
+            epoch: capture.epoch,
+            position: capture.position,
+            state: capture.head,
+        };
+        let mut file = Writer::new(&head)?;
+        for (app, user, state) in capture.users {
+            file.user((app, user), state.as_deref())?;
+        }
+        let (name, bytes) = file.finish()?;
         Ok(Publication {
             name,
             bytes: as_written(bytes).into(),
-            is_full: part.base.is_none(),
+            is_full: head.base.is_none(),
         })
     }
 
@@ -191,17 +194,24 @@ impl Snapshots {
     }
 
     async fn make_full(&mut self, name: &str) -> Result<()> {
-        let (part, users, _) = self.merge(name).await?;
-        let users = users
-            .into_iter()
-            .map(|((app, user), state)| (app, user, Some(state)))
-            .collect();
-        let full = Part {
-            base: None,
-            users,
-            ..part
+        let (name, bytes) = {
+            // Each takes the memory of a partition's files: one after the other.
+            let _turn = self.store.turn_to_merge().await?;
+            let (mut merge, _) = self.chain_of(name).await?;
+            let mut file = Writer::new(&Head {
+                base: None,
+                ..merge.head().clone()
+            })?;
+            let mut merged = 0;
+            while let Some((who, state)) = merge.user()? {
+                file.user(who, Some(&state))?;
+                merged += 1;
+                if merged % AT_A_TIME == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            file.finish()?
         };
-        let (name, bytes) = full.file()?;
         self.put(&name, bytes).await?;
         self.newest = Some(name);
         self.chain = 0;
@@ -248,7 +258,7 @@ impl Snapshots {
     /// None where there is nothing.
     async fn read_journal(&self, name: &str) -> Result<Option<Result<Vec<Entry>>>> {
         let bytes = self.store.get(&self.key.clone().join(name)).await?;
-        let read = |bytes: Vec<u8>| {
+        let read = |bytes: Bytes| {
             decoded(&bytes).with_context(|| format!("the journal {}/{name} cannot be read", self.key))
         };
         Ok(bytes.map(read))
@@ -272,7 +282,7 @@ impl Snapshots {
             self.put(name, bytes.clone()).await?;
             let found = self.store.get(&self.key.clone().join(name)).await?;
             ensure!(
-                found.as_ref() == Some(&bytes) || bug(Bug::JournalNotReadAgain),
+                found.as_deref() == Some(bytes.as_slice()) || bug(Bug::JournalNotReadAgain),
                 "the journal {}/{name} is not what was written to it",
                 self.key
             );

@@ -6,6 +6,7 @@
 //! and which topic was counted, since a name may come to mean another.
 
 mod chain;
+mod merge;
 mod part;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use cambium_engine::{Setup, Topic};
 use cambium_event::SchemaText;
 use fail::fail_point;
@@ -21,6 +23,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use chain::{Broken, Loaded, Publication, Snapshots};
 
@@ -84,6 +87,8 @@ pub struct Store {
     prefix: Key,
     /// The last write did not succeed.
     is_failing: Arc<AtomicBool>,
+    /// Whose turn it is to merge a chain.
+    merging: Arc<Semaphore>,
 }
 
 /// What a write meets where the tests want that: while a file is there, the disk is full.
@@ -114,6 +119,7 @@ impl Store {
             store,
             prefix: Key::default(),
             is_failing: Arc::default(),
+            merging: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -159,6 +165,10 @@ impl Store {
         self.is_failing.load(Ordering::Relaxed)
     }
 
+    async fn turn_to_merge(&self) -> Result<SemaphorePermit<'_>> {
+        Ok(self.merging.acquire().await?)
+    }
+
     async fn put(&self, key: &Key, bytes: impl Into<PutPayload>) -> Result<()> {
         let put = match disk_full() {
             Some(full) => Err(full),
@@ -170,14 +180,14 @@ impl Store {
     }
 
     /// None where there is nothing.
-    async fn get(&self, key: &Key) -> Result<Option<Vec<u8>>> {
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
         match self.store.get(key).await {
             Ok(found) => {
                 let bytes = found
                     .bytes()
                     .await
                     .with_context(|| format!("cannot read snapshot {key}"))?;
-                Ok(Some(bytes.to_vec()))
+                Ok(Some(bytes))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read snapshot {key}")),

@@ -1,104 +1,201 @@
-//! One file of a chain: which one it goes on from, the state's head, and the users that changed.
-//! Compressed, with a checksum in front.
+//! One file of a chain: which one it goes on from, the state's head, and the users that changed, in order.
+//! Compressed, with a checksum in front. It is written and read one user after the other: there are millions.
+
+use std::io::{BufReader, Cursor, Read, Write};
 
 use anyhow::{Context, Result, bail, ensure};
-use cambium_engine::{Bug, Capture, bug};
+use bytes::Bytes;
+use cambium_engine::{Bug, bug};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
+use zstd::stream::{read, write};
 
-const MAGIC: &[u8; 8] = b"cambium1";
+const MAGIC: &[u8; 8] = b"cambium2";
+/// The magic and the checksum.
+const FRONT: usize = 16;
 
+/// Who, in the order in which a file has them: an app's number, and a user of it.
+pub(crate) type Who = (u32, u64);
+
+/// A file's beginning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Part {
+pub(crate) struct Head {
     /// The file that this one goes on from; none: it is full.
     pub base: Option<String>,
     pub epoch: u16,
     pub position: i64,
-    pub head: Vec<u8>,
-    pub users: Vec<(u32, u64, Option<Vec<u8>>)>,
+    pub state: Vec<u8>,
 }
 
-impl Part {
-    pub fn new(capture: Capture, base: Option<String>) -> Part {
-        Part {
-            base,
-            epoch: capture.epoch,
-            position: capture.position,
-            head: capture.head,
-            users: capture.users,
-        }
+/// Who, and their state; none: forgotten.
+type User = (Who, Option<Vec<u8>>);
+
+/// What stands before a user's state; behind the last user stands none.
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    who: Who,
+    /// So many bytes of state follow; none: the user was forgotten.
+    length: Option<u64>,
+}
+
+/// A file as it is written.
+pub(crate) struct Writer {
+    name: String,
+    extension: &'static str,
+    body: write::Encoder<'static, Vec<u8>>,
+}
+
+impl Writer {
+    pub fn new(head: &Head) -> Result<Writer> {
+        let mut front = MAGIC.to_vec();
+        front.resize(FRONT, 0);
+        let mut body = write::Encoder::new(front, 1).context("the snapshot cannot be compressed")?;
+        let encoded = postcard::to_stdvec(head).context("the snapshot cannot be encoded")?;
+        put(&mut body, &(encoded.len() as u64))?;
+        body.write_all(&encoded)
+            .context("the snapshot cannot be compressed")?;
+        Ok(Writer {
+            name: format!("{:05}-{:020}", head.epoch, head.position),
+            extension: if head.base.is_some() { "delta" } else { "full" },
+            body,
+        })
     }
 
-    /// Its name and its bytes. Names sort as positions do, and are of one content each: two owners may be at one
+    /// The next user, and their state; none: forgotten.
+    pub fn user(&mut self, who: Who, state: Option<&[u8]>) -> Result<()> {
+        let length = state.map(|state| state.len() as u64);
+        put(&mut self.body, &Some(Mark { who, length }))?;
+        self.body
+            .write_all(state.unwrap_or_default())
+            .context("the snapshot cannot be compressed")
+    }
+
+    /// The file's name and its bytes. Names sort as positions do, and are of one content each: two owners may be at one
     /// position, and who goes on from the file of one never meets that of the other.
-    pub fn file(&self) -> Result<(String, Vec<u8>)> {
-        let bytes = self.encode()?;
-        let kind = if self.base.is_some() { "delta" } else { "full" };
+    pub fn finish(mut self) -> Result<(String, Vec<u8>)> {
+        put(&mut self.body, &None::<Mark>)?;
+        let mut bytes = self.body.finish().context("the snapshot cannot be compressed")?;
+        let checksum = xxh3_64(&bytes[FRONT..]);
+        bytes[MAGIC.len()..FRONT].copy_from_slice(&checksum.to_le_bytes());
         let content = xxh3_64(&bytes) as u32;
-        let name = format!("{:05}-{:020}-{content:08x}.{kind}", self.epoch, self.position);
-        Ok((name, bytes))
+        Ok((format!("{}-{content:08x}.{}", self.name, self.extension), bytes))
     }
+}
 
-    fn encode(&self) -> Result<Vec<u8>> {
-        let plain = postcard::to_stdvec(self).context("the snapshot cannot be encoded")?;
-        let body = zstd::bulk::compress(&plain, 1).context("the snapshot cannot be compressed")?;
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend((plain.len() as u64).to_le_bytes());
-        bytes.extend(xxh3_64(&body).to_le_bytes());
-        bytes.extend(body);
-        Ok(bytes)
-    }
+fn put<T: Serialize>(body: &mut impl Write, what: &T) -> Result<()> {
+    postcard::to_io(what, body).context("the snapshot cannot be encoded")?;
+    Ok(())
+}
 
-    pub fn decode(bytes: &[u8]) -> Result<Part> {
-        ensure!(bytes.len() >= 24, "it is {} bytes long: torn", bytes.len());
-        if &bytes[..8] != MAGIC {
+/// A file as it is read.
+pub(crate) struct Reader {
+    pub head: Head,
+    body: BufReader<read::Decoder<'static, Cursor<Bytes>>>,
+    last: Option<Who>,
+}
+
+impl Reader {
+    pub fn open(bytes: Bytes) -> Result<Reader> {
+        ensure!(bytes.len() >= FRONT, "it is {} bytes long: torn", bytes.len());
+        if &bytes[..MAGIC.len()] != MAGIC {
             bail!("it does not begin as a snapshot of this release does");
         }
-        let number = |at: usize| {
-            bytes[at..at + 8]
-                .iter()
-                .rev()
-                .fold(0, |number, byte| (number << 8) | u64::from(*byte))
-        };
-        let (length, checksum, body) = (number(8), number(16), &bytes[24..]);
+        let checksum = xxh3_64(&bytes[FRONT..]).to_le_bytes();
         ensure!(
-            xxh3_64(body) == checksum || bug(Bug::DamageNotSeen),
+            bytes[MAGIC.len()..FRONT] == checksum || bug(Bug::DamageNotSeen),
             "its checksum does not match: torn or damaged"
         );
-        // The checksum is of the body alone: a damaged length would be asked of memory.
-        let held = zstd::zstd_safe::get_frame_content_size(body);
-        ensure!(
-            matches!(held, Ok(Some(held)) if held == length),
-            "its length does not match: torn or damaged"
-        );
-        let plain = zstd::bulk::decompress(body, length as usize).context("it cannot be decompressed")?;
-        postcard::from_bytes(&plain).context("it cannot be decoded")
+        let body = Cursor::new(bytes.slice(FRONT..));
+        let body = read::Decoder::with_buffer(body).context("it cannot be decompressed")?;
+        let mut body = BufReader::new(body);
+        let length = take(&mut body)?;
+        let head = postcard::from_bytes(&bytes_of(&mut body, length)?).context("it cannot be decoded")?;
+        Ok(Reader {
+            head,
+            body,
+            last: None,
+        })
     }
+
+    /// The next user, and their state; none: forgotten. Nothing behind the last one.
+    pub fn user(&mut self) -> Result<Option<User>> {
+        let Some(Mark { who, length }) = take(&mut self.body)? else {
+            return Ok(None);
+        };
+        ensure!(self.last < Some(who), "its users are not in order");
+        self.last = Some(who);
+        let state = length.map(|length| bytes_of(&mut self.body, length));
+        Ok(Some((who, state.transpose()?)))
+    }
+}
+
+/// So many bytes. Where there are fewer than the file says, nothing is asked of memory for them.
+fn bytes_of(body: &mut impl Read, length: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut some = body.take(length);
+    some.read_to_end(&mut bytes)
+        .context("it cannot be decompressed")?;
+    ensure!(bytes.len() as u64 == length, "it is cut off");
+    Ok(bytes)
+}
+
+fn take<T: for<'de> Deserialize<'de>>(body: &mut impl Read) -> Result<T> {
+    let (what, _) = postcard::from_io((body, &mut [])).context("it cannot be decoded")?;
+    Ok(what)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Whichever bit flips and wherever it is cut: it is seen, and nothing is asked of memory for it.
-    #[test]
-    fn damage_anywhere_is_seen() {
-        let part = Part {
+    fn written(users: &[(Who, Option<&[u8]>)]) -> Vec<u8> {
+        let head = Head {
             base: Some("00000-1.full".to_owned()),
             epoch: 1,
             position: 7,
-            head: (0..200).collect(),
-            users: vec![(0, 1, Some(vec![1, 2, 3])), (0, 2, None)],
+            state: (0..200).collect(),
         };
-        let bytes = part.encode().unwrap();
-        assert_eq!(Part::decode(&bytes).unwrap(), part);
+        let mut writer = Writer::new(&head).unwrap();
+        for (who, state) in users {
+            writer.user(*who, *state).unwrap();
+        }
+        writer.finish().unwrap().1
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Head, Vec<User>)> {
+        let mut reader = Reader::open(Bytes::copy_from_slice(bytes))?;
+        let mut users = Vec::new();
+        while let Some(user) = reader.user()? {
+            users.push(user);
+        }
+        Ok((reader.head, users))
+    }
+
+    /// Whichever bit flips and wherever it is cut: it is seen, and nothing is asked of memory for it.
+    #[test]
+    fn damage_anywhere_is_seen() {
+        let bytes = written(&[((0, 1), Some(&[1, 2, 3])), ((0, 2), None), ((1, 0), Some(&[]))]);
+        let (head, users) = read(&bytes).unwrap();
+        assert_eq!((head.position, head.state.len()), (7, 200));
+        let expected = [
+            ((0, 1), Some(vec![1, 2, 3])),
+            ((0, 2), None),
+            ((1, 0), Some(vec![])),
+        ];
+        assert_eq!(users, expected);
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(Part::decode(&damaged).is_err(), "bit {bit}");
+            assert!(read(&damaged).is_err(), "bit {bit}");
         }
         for length in 0..bytes.len() {
-            assert!(Part::decode(&bytes[..length]).is_err(), "cut at {length}");
+            assert!(read(&bytes[..length]).is_err(), "cut at {length}");
         }
+    }
+
+    #[test]
+    fn users_are_in_order() {
+        read(&written(&[((0, 2), None), ((0, 2), None)])).unwrap_err();
+        read(&written(&[((1, 0), None), ((0, 2), None)])).unwrap_err();
     }
 }

@@ -7,3 +7,4 @@ pub mod check;
 mod funnels;
 pub mod model;
 mod property;
+mod take_over;

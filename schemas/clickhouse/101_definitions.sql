@@ -8,7 +8,6 @@ CREATE OR REPLACE VIEW definitions
     shown Bool COMMENT 'Whether the views show it',
     app LowCardinality(String) COMMENT 'The app that it counts'
 )
-AS SELECT id, kind, name, text, generation,
-    toBool(id NOT IN (SELECT id FROM definition_states FINAL WHERE NOT shown)) AS shown, app
+AS SELECT id, kind, name, text, generation, toBool(id IN (SELECT id FROM shown)) AS shown, app
 FROM definition_rows FINAL
 COMMENT 'What is counted, and whether it is shown';

@@ -20,6 +20,8 @@ pub struct Settings {
     pub few: usize,
     pub users_at_a_time: usize,
     pub keep: usize,
+    /// As a new broker; from an old one, records have to tell.
+    pub has_topic_ids: bool,
 }
 
 pub struct Process {
@@ -67,12 +69,12 @@ impl Process {
 
     pub fn take(&mut self, log: &Log, with: Taking<'_>) -> Result<()> {
         let partition = with.topic.partition;
+        let id = log.creation().to_string();
         let held = Held {
             earliest: log.earliest,
             end: log.end,
             first: log.earliest,
-            // As from an old broker, so that records have to tell.
-            id: None,
+            id: with.settings.has_topic_ids.then_some(id.as_str()),
             partitions: 1,
             look: &|offset| Ok(log.look(offset)),
         };
@@ -86,6 +88,7 @@ impl Process {
             writer: self.writer.clone(),
             rhythm: self.rhythm,
             accept_gap: with.accept_gap,
+            reader: None,
         };
         let owner = self.runtime.block_on(start::<Processors, _>(with, held))?;
         let owned = Owned {

@@ -94,6 +94,7 @@ impl World {
                 few: random.usize(..4),
                 users_at_a_time: random.usize(1..4),
                 keep: random.usize(1..3),
+                has_topic_ids: seed % 4 == 3,
             },
             sent: 0,
             held_back: Vec::new(),
@@ -262,7 +263,9 @@ impl World {
         self.seen.refused += 1;
         let is_another = matches!(
             refused,
-            StartError::LogIsAnother { .. } | StartError::RecordIsAnother { .. }
+            StartError::LogIsAnother { .. }
+                | StartError::RecordIsAnother { .. }
+                | StartError::TopicIsAnother { .. }
         );
         if !is_another || self.newest_snapshot(partition).is_none() {
             self.stop_others(place, partition);

@@ -76,6 +76,11 @@ fn session_rules(random: &mut Rng) -> (String, SessionRules) {
         rules.client_ids = true;
         text += "id = \"client\"\n";
     }
+    // Drawn aside, so that the cases of earlier seeds stay what they are.
+    if random.clone().bool() {
+        rules.page = Some(("b".to_owned(), "plan".to_owned()));
+        text += "page = { event = \"b\", property = \"plan\" }\n";
+    }
     (text, rules)
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cambium::Processors;
 use cambium_engine::Partition;
 use cambium_simulate::funnel::{Funnel, Reached};
-use cambium_simulate::sessions::sessions;
+use cambium_simulate::sessions::{sessions, slice_text};
 use cambium_simulate::{Account, Truth};
 
 use super::case::{Case, MINUTE};
@@ -108,12 +108,8 @@ fn check_uniques(truth: &Truth, model: &Model) {
             ("day", i64::from(truth.day(event.time))),
         ];
         // As the configuration of every case defines them.
-        let plan = match &event.properties["plan"] {
-            serde_json::Value::String(plan) => format!(",,plan={plan}"),
-            serde_json::Value::Bool(flag) => format!(",,plan={flag}"),
-            serde_json::Value::Number(number) => format!(",,plan={}", number.as_f64().unwrap()),
-            _ => ",".to_owned(),
-        };
+        let plan = slice_text(&event.properties["plan"]);
+        let plan = plan.map_or(",".to_owned(), |plan| format!(",,plan={plan}"));
         let is_rich = event.properties["price"]
             .as_f64()
             .is_some_and(|price| price >= 2.5)
@@ -190,7 +186,7 @@ fn check_rolling(truth: &Truth, model: &Model) {
 }
 
 fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
-    type Key = (String, u64, i64, i64, u64, Vec<String>);
+    type Key = (String, u64, i64, i64, [u64; 3], Vec<String>);
     let mut expected: Vec<Key> = Vec::new();
     for ((app, user), events) in truth.by_user() {
         for session in sessions(&events, &case.sessions, &|time| truth.day(time)) {
@@ -204,28 +200,42 @@ fn check_sessions(case: &Case, truth: &Truth, model: &Model) {
                     .find(|value| !value.is_empty())
                     .unwrap_or_default()
             });
-            let count = session.events.len() as u64;
+            let pages = session.pages(&events, &case.sessions);
+            let ends = [pages.first(), pages.last()].map(|page| page.cloned().unwrap_or_default());
+            let (count, paged) = (session.events.len() as u64, pages.len() as u64);
+            let bounced = if case.sessions.page.is_some() {
+                paged <= 1
+            } else {
+                count == 1
+            };
             expected.push((
                 app.clone(),
                 user,
                 session.start,
                 session.end,
-                count,
-                dimensions.collect(),
+                [count, paged, bounced.into()],
+                dimensions.chain(ends).collect(),
             ));
         }
     }
     let mut found: Vec<Key> = Vec::new();
     for row in model.rows("session_rows") {
-        let dimensions =
-            ["platform", "app_version", "channel", "campaign", "country"].map(|name| text(row, name));
+        let texts = [
+            "platform",
+            "app_version",
+            "channel",
+            "campaign",
+            "country",
+            "entry",
+            "exit",
+        ];
         found.push((
             text(row, "app"),
             number(row, "user") as u64,
             number(row, "started_at") as i64,
             number(row, "ended_at") as i64,
-            number(row, "events") as u64,
-            dimensions.to_vec(),
+            ["events", "pages", "bounced"].map(|name| number(row, name) as u64),
+            texts.map(|name| text(row, name)).to_vec(),
         ));
     }
     expected.sort();

@@ -133,6 +133,16 @@ impl Model {
             .collect()
     }
 
+    /// Forgets the rows of all definitions but these.
+    pub fn keep_definitions(&mut self, ids: &BTreeSet<u64>) {
+        let stays = |row: &Row| {
+            let definition = row.get("definition");
+            definition.is_none_or(|_| ids.contains(&(number(row, "definition") as u64)))
+        };
+        self.newest.retain(|_, (_, row)| stays(row));
+        self.unions.values_mut().for_each(|rows| rows.retain(stays));
+    }
+
     /// The newest version of each key of a table, deleted or not.
     pub fn newest(&self, table: &str) -> impl Iterator<Item = &Row> {
         let of_table = self.newest.iter().filter(move |((name, _), _)| *name == table);

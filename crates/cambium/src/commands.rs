@@ -5,6 +5,7 @@ pub mod check;
 pub mod clickhouse;
 pub mod demo;
 pub mod generate;
+mod past;
 pub mod query;
 pub mod rekey;
 pub mod replay;

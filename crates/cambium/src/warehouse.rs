@@ -122,6 +122,7 @@ impl Warehouse {
                 ..Rhythm::default()
             },
             accept_gap,
+            reader: None,
         })
     }
 

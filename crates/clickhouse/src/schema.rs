@@ -15,8 +15,9 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 47] = [
+static FILES: [(&str, &str); 48] = [
     file!("010_definition_rows.sql"),
+    file!("011_definition_generations.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
     file!("013_record_rows.sql"),

@@ -8,8 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cambium_engine::{
-    Bug, By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Slice, Table,
-    Zone, bug,
+    Bug, By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Renames,
+    Slice, Table, Zone, bug,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -203,6 +203,21 @@ impl Processor for EventCounts {
         let cutoff = context.cutoff();
         entered.0.retain(|(number, _)| !is_over(*number, cutoff));
     }
+
+    fn rename(&self, counts: &mut Counts, renames: &Renames) {
+        for minute in counts.minutes.values_mut().map(Kept::change) {
+            let places = std::mem::take(&mut minute.places);
+            for ((event, slice), place) in places.sorted() {
+                let mut slice = slice.clone();
+                self.by.rename(&mut slice, renames);
+                let key = (renames.number(Kind::Event, *event), slice);
+                minute.places.insert(key, *place);
+            }
+        }
+    }
+
+    /// Users bear places, not names.
+    fn rename_user(&self, _: &mut Entered, _: &Renames) {}
 
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
         let cutoff = context.cutoff();

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::names::NONE;
 use crate::processor::{Compiler, Input};
-use crate::{DefinitionError, Kind, Names, Row};
+use crate::{DefinitionError, Kind, Names, Renames, Row};
 
 /// The most properties that one `by` may name.
 const MAX_PROPERTIES: usize = 4;
@@ -94,6 +94,18 @@ impl By {
                 .map(|part| value(part.kind, input, names))
                 .collect(),
         )
+    }
+
+    /// A slice that another partition numbered.
+    pub fn rename(&self, slice: &mut Slice, renames: &Renames) {
+        for (part, number) in self.parts.iter().zip(&mut slice.0) {
+            *number = renames.number(part.kind, *number);
+        }
+    }
+
+    /// The kind of one part's values.
+    pub fn kind(&self, part: usize) -> Option<Kind> {
+        self.parts.get(part).map(|part| part.kind)
     }
 
     /// The five dimensions and the map of properties, as every view has them.

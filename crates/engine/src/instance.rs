@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::processor::{Compiler, Context, Input, Processor, PropertyTable};
-use crate::{Definition, DefinitionError, HashKey, Map, Setup, SnapshotError, origin_hash};
+use crate::{Definition, DefinitionError, HashKey, Map, Renames, Setup, SnapshotError, origin_hash};
 
 /// A processor at work: one definition, one app, one partition.
 pub struct Instance<P: Processor> {
@@ -90,6 +90,22 @@ pub trait List: 'static {
     fn remember(parts: &mut Self::Parts) -> bool;
     fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError>;
     fn in_force<'i>(all: &'i Self::Instances, out: &mut Vec<InForce<'i>>);
+    /// The states and beginnings of definitions that another partition counted; which slot of its users' parts is which
+    /// of this one's.
+    fn take_over(
+        all: &mut Self::Instances,
+        other: Self::Instances,
+        renames: &Renames,
+        slots: &mut Map<u32, u32>,
+    );
+    /// A user's parts for them.
+    fn take_over_parts(
+        all: &Self::Instances,
+        parts: &mut Self::Parts,
+        other: Self::Parts,
+        renames: &Renames,
+        slots: &Map<u32, u32>,
+    );
 }
 
 impl List for () {
@@ -121,6 +137,8 @@ impl List for () {
         Ok(())
     }
     fn in_force<'i>((): &'i (), _: &mut Vec<InForce<'i>>) {}
+    fn take_over((): &mut (), (): (), _: &Renames, _: &mut Map<u32, u32>) {}
+    fn take_over_parts((): &(), (): &mut (), (): (), _: &Renames, _: &Map<u32, u32>) {}
 }
 
 impl<P: Processor + 'static, T: List> List for (P, T) {
@@ -144,7 +162,8 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
     fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError> {
         let setup = builder.setup;
         let mut mine = Vec::new();
-        for (spec, body) in setup.definitions(P::KIND, builder.app) {
+        let counted = setup.definitions(P::KIND, builder.app);
+        for (spec, body) in counted.filter(|(spec, _)| setup.counts(spec)) {
             let instance = Instance::<P>::build(builder, spec, body);
             mine.push(instance.map_err(|error| match error {
                 SnapshotError::Definition(error) => SnapshotError::Definition(error.of(P::KIND, &spec.name)),
@@ -251,6 +270,41 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
             origin: instance.origin,
         }));
         T::in_force(&all.1, out);
+    }
+
+    fn take_over(
+        all: &mut Self::Instances,
+        other: Self::Instances,
+        renames: &Renames,
+        slots: &mut Map<u32, u32>,
+    ) {
+        for mut theirs in other.0 {
+            let id = theirs.definition.id;
+            let mine = all.0.iter_mut().find(|instance| instance.definition.id == id);
+            if let Some(mine) = mine {
+                mine.processor.rename(&mut theirs.state, renames);
+                (mine.state, mine.start, mine.origin) = (theirs.state, theirs.start, theirs.origin);
+                slots.insert(theirs.slot, mine.slot);
+            }
+        }
+        T::take_over(&mut all.1, other.1, renames, slots);
+    }
+
+    fn take_over_parts(
+        all: &Self::Instances,
+        parts: &mut Self::Parts,
+        other: Self::Parts,
+        renames: &Renames,
+        slots: &Map<u32, u32>,
+    ) {
+        for (slot, mut theirs) in other.0 {
+            let mine = slots.get(&slot);
+            if let Some(mine) = all.0.iter().find(|instance| Some(&instance.slot) == mine) {
+                mine.processor.rename_user(&mut theirs, renames);
+                *part(&mut parts.0, mine.slot) = theirs;
+            }
+        }
+        T::take_over_parts(&all.1, &mut parts.1, other.1, renames, slots);
     }
 }
 

@@ -22,6 +22,15 @@ impl<T> Kept<T> {
     }
 }
 
+impl<T> From<T> for Kept<T> {
+    fn from(value: T) -> Self {
+        Kept {
+            value,
+            bytes: OnceCell::new(),
+        }
+    }
+}
+
 impl<T: Serialize> Serialize for Kept<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if let Some(bytes) = self.bytes.get() {

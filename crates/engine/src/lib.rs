@@ -20,6 +20,7 @@ mod names;
 mod partition;
 mod processor;
 mod recent;
+mod renames;
 mod room;
 mod rows;
 
@@ -45,6 +46,7 @@ pub use map::Map;
 pub use names::{Kind, Names, OTHER};
 pub use partition::{Account, Outcome, Partition, REJECTED, TABLES, Topic, saved_setup};
 pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, PropertyTable};
+pub use renames::Renames;
 pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};
 pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};

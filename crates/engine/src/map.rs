@@ -32,6 +32,13 @@ impl<K, V> std::ops::DerefMut for Map<K, V> {
     }
 }
 
+impl<K, V> Map<K, V> {
+    /// The entries, in no order.
+    pub fn into_entries(self) -> impl Iterator<Item = (K, V)> {
+        self.0.into_iter()
+    }
+}
+
 impl<K: Ord + Hash, V> Map<K, V> {
     /// The entries in the order of their keys.
     pub fn sorted(&self) -> Vec<(&K, &V)> {

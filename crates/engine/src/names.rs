@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         match self {
             Kind::App => 0,
             Kind::Event => 1,
@@ -50,6 +50,16 @@ struct Dictionary {
     text_bytes: usize,
     #[serde(skip)]
     lately: Lately,
+}
+
+impl Dictionary {
+    fn add(&mut self, text: &str) -> u32 {
+        self.text_bytes += text.len();
+        let id = OTHER_ID + 1 + self.texts.len() as u32;
+        self.texts.push(text.into());
+        self.ids.insert(text.into(), id);
+        id
+    }
 }
 
 /// The short texts that were asked for lately: nearly all of what events bring are a few of them, again and again.
@@ -148,11 +158,26 @@ impl Names {
             self.overflow += 1;
             return OTHER_ID;
         }
-        dictionary.text_bytes += text.len();
-        let id = OTHER_ID + 1 + dictionary.texts.len() as u32;
-        dictionary.texts.push(text.into());
-        dictionary.ids.insert(text.into(), id);
-        id
+        dictionary.add(text)
+    }
+
+    /// The number of each name that another partition has of a kind, by its number there. What is missing, and `(other)`,
+    /// have the same number everywhere. No limit holds: the names are there already.
+    pub(crate) fn take_over(&mut self, kind: Kind, (other, there): (&Names, Kind)) -> Vec<u32> {
+        let mut numbers = vec![NONE, OTHER_ID];
+        let Some(dictionary) = other.dictionaries.get(there.index()) else {
+            return numbers;
+        };
+        let index = kind.index();
+        if self.dictionaries.len() <= index {
+            self.dictionaries.resize_with(index + 1, Dictionary::default);
+        }
+        let mine = &mut self.dictionaries[index];
+        numbers.extend(dictionary.texts.iter().map(|text| match mine.ids.get(text) {
+            Some(id) => *id,
+            None => mine.add(text),
+        }));
+        numbers
     }
 
     pub fn text(&self, kind: Kind, id: u32) -> &str {

@@ -4,6 +4,7 @@ mod advance;
 mod capture;
 mod save;
 mod tables;
+mod take_over;
 
 use std::collections::VecDeque;
 
@@ -220,6 +221,12 @@ impl<L: List> Partition<L> {
     /// From the present position on, another setup holds. Definitions that stay keep their state;
     /// new ones begin here with nothing.
     pub fn change_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
+        self.enter_setup(setup)?;
+        self.put_all_definitions();
+        Ok(())
+    }
+
+    fn enter_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
         self.settle_touched()?;
         self.flush_aggregates();
         self.setup = setup;
@@ -232,9 +239,6 @@ impl<L: List> Partition<L> {
             let app = &mut self.apps[index];
             app.instances = instances;
             app.time = self.setup.time(&name);
-        }
-        for index in 0..self.apps.len() {
-            self.put_definitions(index);
         }
         Ok(())
     }
@@ -472,7 +476,7 @@ impl<L: List> Partition<L> {
                 .insert(message, event.time, watermark - app.time.lateness_ms);
         }
         let beside = self.setup.beside;
-        if beside.events {
+        if beside.events && self.setup.only.is_none() {
             let rows = &mut self.rows;
             tables::put_event(rows, &self.topic, version, offset, user, event, beside.raw_ids);
         }
@@ -518,6 +522,15 @@ impl<L: List> Partition<L> {
 
     /// The app's index; an app never seen before is set up. Beyond the limit of names all are one.
     fn app(&mut self, name: &str) -> Result<usize, SnapshotError> {
+        let known = self.apps.len();
+        let index = self.find_or_add_app(name)?;
+        if index == known {
+            self.put_definitions(index);
+        }
+        Ok(index)
+    }
+
+    fn find_or_add_app(&mut self, name: &str) -> Result<usize, SnapshotError> {
         if let Some(index) = self.app_index.get(name) {
             return Ok(*index);
         }
@@ -536,11 +549,13 @@ impl<L: List> Partition<L> {
         });
         let index = self.apps.len() - 1;
         self.app_index.insert(name, index);
-        self.put_definitions(index);
         Ok(index)
     }
 
     fn reject(&mut self, record: &Record<'_>, rejection: &Rejection) {
+        if self.setup.only.is_some() {
+            return;
+        }
         let version = self.version();
         let kept = self.setup.beside.rejected_payload;
         tables::put_rejected(&mut self.rows, &self.topic, version, record, rejection, kept);

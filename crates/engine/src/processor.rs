@@ -5,7 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bug, DefinitionError, Filter, Names, Row, Rows, Setup, Table, TimeRules, WeekStart, Zone, bug, sessionise,
+    Bug, DefinitionError, Filter, Names, Renames, Row, Rows, Setup, Table, TimeRules, WeekStart, Zone, bug,
+    sessionise,
 };
 
 /// One definition of one family of numbers, compiled for one app.
@@ -92,6 +93,13 @@ pub trait Processor: Sized + Send {
     fn settled_after_ms(&self) -> i64 {
         0
     }
+
+    /// Takes the state of the same definition on another partition of the same log: puts this partition's numbers of
+    /// names in the place of the other's. Nothing waits to be flushed in it.
+    fn rename(&self, state: &mut Self::State, renames: &Renames);
+
+    /// The same for a user's part.
+    fn rename_user(&self, part: &mut Self::User, renames: &Renames);
 
     /// What is kept of a user who was not seen for longer than the horizon; none: nothing.
     fn remember(_part: Self::User) -> Option<Self::User> {

@@ -76,9 +76,19 @@ pub struct Setup {
     #[serde(default)]
     pub beside: Beside,
     pub max_values: usize,
+    /// Only these definitions are counted, by kind and name, and no rows are left but theirs; none: all are, and what
+    /// became of the records beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<(String, String)>>,
 }
 
 impl Setup {
+    /// Whether a definition is counted.
+    pub(crate) fn counts(&self, spec: &Spec) -> bool {
+        let is_it = |(kind, name): &(String, String)| *kind == spec.kind && *name == spec.name;
+        self.only.as_ref().is_none_or(|only| only.iter().any(is_it))
+    }
+
     pub fn time(&self, app: &str) -> TimeRules {
         self.apps.get(app).map_or(self.time, |app| app.time)
     }
@@ -90,6 +100,21 @@ impl Setup {
 
     pub fn zone(&self, app: &str) -> &str {
         self.apps.get(app).map_or("UTC", |app| app.zone.as_str())
+    }
+
+    /// The same, with each definition in this generation of its kind and name, where there is one that is later.
+    pub fn in_generations(&self, generation: impl Fn(&Spec) -> Option<u32>) -> Setup {
+        let mut setup = self.clone();
+        for spec in &mut setup.definitions {
+            spec.generation = generation(spec).unwrap_or(0).max(spec.generation);
+        }
+        setup
+    }
+
+    /// The generation of each definition as it is here.
+    pub fn generation_of(&self, spec: &Spec) -> Option<u32> {
+        let is_it = |known: &&Spec| known.kind == spec.kind && known.name == spec.name;
+        self.definitions.iter().find(is_it).map(|known| known.generation)
     }
 
     /// What was read how and judged how as here; what is counted as in `other`.

@@ -333,6 +333,39 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         }
     }
 
+    /// The users, in no order; none is left.
+    pub fn drain(&mut self) -> impl Iterator<Item = Result<(u64, User<P>), SnapshotError>> {
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_entries().map(|(id, slot)| match slot {
+            Slot::Hot(user) => Ok((id, *user)),
+            Slot::Cold(bytes) => Ok((id, decode(&bytes)?)),
+        })
+    }
+
+    /// Changes a user where they are: who is asleep stays so, and who is not there yet comes to be, asleep.
+    pub fn change(
+        &mut self,
+        id: u64,
+        rested: [i64; RESTS],
+        change: impl FnOnce(&mut User<P>) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        match self.slots.get_mut(&id) {
+            Some(Slot::Hot(user)) => change(user),
+            Some(Slot::Cold(bytes)) => {
+                let mut user = decode(bytes)?;
+                change(&mut user)?;
+                *bytes = encode(&user)?.into_boxed_slice();
+                Ok(())
+            }
+            None => {
+                let mut user = User::default();
+                change(&mut user)?;
+                self.restore(id, encode(&user)?.into_boxed_slice(), rested);
+                Ok(())
+            }
+        }
+    }
+
     /// The bytes of a user's state for a capture; none where there is none.
     pub fn capture(&mut self, id: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
         match self.slots.get_mut(&id) {

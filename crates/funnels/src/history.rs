@@ -162,6 +162,11 @@ impl Packed {
         (!self.bytes.is_empty()).then_some(self.last)
     }
 
+    /// The slices of all events.
+    pub fn slices(&mut self) -> impl Iterator<Item = &mut Slice> {
+        self.rest.slices.iter_mut()
+    }
+
     /// Something of where the next event is written.
     pub fn touch(&self) -> i64 {
         self.bytes.last().map_or(0, |byte| i64::from(*byte))

@@ -18,7 +18,7 @@ mod times;
 use cambium_engine::sessionise::{Gone, Piece, Pieces, Sessioniser};
 use cambium_engine::{
     Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
-    Slice, Zone,
+    Renames, Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,16 @@ impl Processor for Funnel {
 
     fn rest(&self, _: u64, tries: &mut Tries, context: &mut Context<'_>) {
         self.forget(tries, context);
+    }
+
+    /// What is kept of all users is of days and steps.
+    fn rename(&self, _: &mut State, _: &Renames) {}
+
+    fn rename_user(&self, tries: &mut Tries, renames: &Renames) {
+        let entered = tries.entered.iter_mut().map(|(_, slice, _)| slice);
+        for slice in tries.seen.slices().chain(entered) {
+            self.by.rename(slice, renames);
+        }
     }
 
     fn settled_after_ms(&self) -> i64 {

@@ -107,6 +107,14 @@ impl Batch {
         })
     }
 
+    /// Whether the partition's end was reached.
+    pub fn is_at_end(&self) -> bool {
+        let is_end = |message: &native::rd_kafka_message_t| {
+            message.err != NO_ERROR && RDKafkaErrorCode::from(message.err) == RDKafkaErrorCode::PartitionEOF
+        };
+        self.messages().any(is_end)
+    }
+
     /// The headers of all records, for [`Batch::records`].
     pub fn headers(&self) -> Vec<Headers<'_>> {
         let records = self.messages().filter(|message| message.err == NO_ERROR);

@@ -39,7 +39,7 @@ impl Settings {
         config.map(|_| ()).context(REFUSED)
     }
 
-    fn config(&self) -> ClientConfig {
+    pub(crate) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -539,7 +539,7 @@ impl<A: Assigner> Source<A> {
     }
 }
 
-fn is_out_of_range(error: &KafkaError) -> bool {
+pub(crate) fn is_out_of_range(error: &KafkaError) -> bool {
     matches!(
         error,
         KafkaError::MessageConsumption(
@@ -548,7 +548,7 @@ fn is_out_of_range(error: &KafkaError) -> bool {
     )
 }
 
-fn is_fatal(error: &KafkaError) -> bool {
+pub(crate) fn is_fatal(error: &KafkaError) -> bool {
     let code = match error {
         KafkaError::MessageConsumptionFatal(_) => return true,
         KafkaError::MessageConsumption(code) | KafkaError::Global(code) => *code,

@@ -5,10 +5,17 @@
 mod held;
 mod meters;
 mod owner;
+mod past;
 mod rhythm;
+mod shown;
 mod start;
 
 pub use held::{Held, Progress, VERSIONED};
 pub use owner::{Applied, Owner};
+pub use past::{BeginsLater, Counting, Pasts, Reader, taken_over};
 pub use rhythm::Rhythm;
-pub use start::{Log, Start, StartError, count_anew, show_definitions, start};
+pub use shown::{
+    Generations, counted_elsewhere, counted_generations, hide_generations, highest_generations,
+    show_definitions, show_generations,
+};
+pub use start::{Log, Start, StartError, count_anew, start};

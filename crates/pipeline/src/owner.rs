@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::{RunningFlush, SettledFlush, Writer};
 use cambium_engine::{Bug, Capture, List, Partition, Rows, Setup, Table, bug};
 use cambium_event::{Record, SchemaText, TOGETHER};
-use cambium_snapshots::{Broken, Change, Entry, Snapshots};
+use cambium_snapshots::{Broken, Change, Entry, Made, Snapshots};
 use fail::fail_point;
 use tokio::sync::oneshot;
 // Its clock can be held: in the simulation time passes when the schedule says so.
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::Rhythm;
 use crate::meters::Meters;
+use crate::past::Pasts;
 
 static PROGRESS: Table = Table {
     name: "progress_rows",
@@ -100,12 +101,32 @@ impl Settled {
     }
 }
 
+/// The journal with what comes into force, and the state that comes with it.
+type ReadPast<L> = (Vec<Entry>, Partition<L>);
+
+/// What was counted beside, on its way here.
+enum Past<L: List> {
+    Nothing,
+    /// It is asked whether there is something.
+    Asked(oneshot::Receiver<Result<Option<Made>>>),
+    /// It is read on up to the position: no record is applied meanwhile.
+    Reading(oneshot::Receiver<Result<ReadPast<L>>>),
+}
+
+impl<L: List> Default for Past<L> {
+    fn default() -> Self {
+        Past::Nothing
+    }
+}
+
 /// How far records that were offered were applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     pub records: usize,
     /// First [`Owner::answer`] what is known of this schema id; then offer the next record again.
     pub wants_schema: Option<u32>,
+    /// First call [`Owner::tick`]; then offer the next record again.
+    pub waits: bool,
 }
 
 /// What is not in the log, in the order of the offsets from which on it holds.
@@ -125,6 +146,10 @@ pub struct Owner<L: List> {
     answered_at: Option<i64>,
     writer: Writer,
     snapshots: Snapshots,
+    /// Where definitions find a past, and when it was looked for last.
+    pasts: Option<Pasts>,
+    looked_at: Instant,
+    past: Past<L>,
     /// The snapshot that is being taken.
     snapshot: Option<Snapshot>,
     /// The snapshot that is being published, which gives its place back when it is done.
@@ -169,6 +194,9 @@ impl<L: List> Owner<L> {
             answered_at: None,
             writer,
             snapshots,
+            pasts: None,
+            looked_at: Instant::now(),
+            past: Past::Nothing,
             snapshot: None,
             publishing: None,
             runtime: tokio::runtime::Handle::current(),
@@ -187,6 +215,24 @@ impl<L: List> Owner<L> {
             ends: false,
             meters,
         }
+    }
+
+    /// Takes over what is counted beside.
+    pub(crate) fn with_pasts(mut self, pasts: Option<Pasts>) -> Self {
+        self.pasts = pasts;
+        self
+    }
+
+    /// The journal has grown elsewhere, behind the position.
+    pub(crate) fn goes_by(&mut self, entries: Vec<Entry>) {
+        let position = self.partition.position();
+        self.journal.next = entries.iter().take_while(|entry| entry.offset < position).count();
+        self.journal.entries = entries;
+    }
+
+    /// There is no record between the position and `offset`.
+    pub(crate) fn pass_to(&mut self, offset: i64) {
+        self.partition.pass_to(offset);
     }
 
     pub fn partition(&self) -> &Partition<L> {
@@ -211,6 +257,9 @@ impl<L: List> Owner<L> {
         let mut applied = 0;
         let mut wants_schema = None;
         for together in records.chunks(TOGETHER) {
+            if self.waits_for_past() {
+                break;
+            }
             if self.is_plain(together) {
                 self.apply_together(together)?;
                 applied += together.len();
@@ -218,12 +267,12 @@ impl<L: List> Owner<L> {
             }
             for record in together {
                 wants_schema = self.apply(record)?;
-                if wants_schema.is_some() {
+                if wants_schema.is_some() || self.waits_for_past() {
                     break;
                 }
                 applied += 1;
             }
-            if wants_schema.is_some() {
+            if wants_schema.is_some() || self.waits_for_past() {
                 break;
             }
         }
@@ -233,7 +282,12 @@ impl<L: List> Owner<L> {
         Ok(Applied {
             records: applied,
             wants_schema,
+            waits: self.waits_for_past(),
         })
+    }
+
+    fn waits_for_past(&self) -> bool {
+        matches!(self.past, Past::Reading(_))
     }
 
     /// Whether nothing else is to be done at or before any of these records.
@@ -268,6 +322,10 @@ impl<L: List> Owner<L> {
         while let Some(entry) = self.journal.entries.get(self.journal.next)
             && self.is_in_force(entry, record.offset)
         {
+            if let Change::Past { counted, .. } = entry.change {
+                self.read_past_again(counted)?;
+                return Ok(None);
+            }
             let entry = entry.clone();
             self.journal.next += 1;
             self.bring_into_force(entry)?;
@@ -311,11 +369,7 @@ impl<L: List> Owner<L> {
             epoch: self.partition.epoch(),
             change: Change::Schema { id, schema },
         };
-        self.journal.entries.insert(self.journal.next, entry.clone());
-        self.journal.next += 1;
-        let journal = self.snapshots.placeholder();
-        self.runtime
-            .block_on(journal.write_journal(&self.journal.entries))?;
+        self.put_into_journal(entry.clone())?;
         self.bring_into_force(entry)
     }
 
@@ -324,8 +378,156 @@ impl<L: List> Owner<L> {
         bring_into_force(&mut self.partition, entry.change)
     }
 
-    /// Whether so much waits for ClickHouse that reading should stop.
+    /// Looks whether something was counted beside, and takes it over; records wait for that.
+    fn look_for_past(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.past) {
+            Past::Nothing => {
+                if self.rhythm.has_passed(self.rhythm.look_for_past, self.looked_at) {
+                    self.looked_at = Instant::now();
+                    self.ask_for_past();
+                }
+                Ok(())
+            }
+            Past::Asked(mut asked) => match asked.try_recv() {
+                Ok(Ok(Some(made))) if made.counted <= self.partition.position() => self.read_past(made),
+                Ok(Err(error)) => {
+                    self.cannot_have_past(&error);
+                    Ok(())
+                }
+                Ok(Ok(_)) | Err(oneshot::error::TryRecvError::Closed) => Ok(()),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.past = Past::Asked(asked);
+                    Ok(())
+                }
+            },
+            Past::Reading(mut reading) => match reading.try_recv() {
+                Ok(Ok((journal, past))) => self.take_past(journal, past),
+                // Where it is journaled already there is no going on without it.
+                Ok(Err(error)) if self.journal.next < self.journal.entries.len() => Err(error),
+                Ok(Err(error)) => {
+                    self.cannot_have_past(&error);
+                    Ok(())
+                }
+                Err(oneshot::error::TryRecvError::Closed) => Ok(()),
+                Err(oneshot::error::TryRecvError::Empty) => {
+                    self.past = Past::Reading(reading);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn cannot_have_past(&self, error: &anyhow::Error) {
+        let topic = self.partition.topic();
+        tracing::warn!(%topic, "definitions cannot be given their past now: {error:#}; it is tried again");
+    }
+
+    /// Whether nothing else comes into force, and no capture is under way that would have to be of two setups.
+    fn is_free_for_past(&self) -> bool {
+        self.journal.next == self.journal.entries.len()
+            && self.snapshot.is_none()
+            && !self.partition.is_capturing()
+    }
+
+    fn ask_for_past(&mut self) {
+        let Some(pasts) = self.pasts.clone().filter(|_| self.is_free_for_past()) else {
+            return;
+        };
+        let (topic, epoch) = (self.partition.topic().clone(), self.partition.epoch());
+        let entries = self.journal.entries.clone();
+        let (answer, asked) = oneshot::channel();
+        self.past = Past::Asked(asked);
+        self.runtime.spawn(async move {
+            let _ = answer.send(pasts.made(&topic, epoch, &entries).await);
+        });
+    }
+
+    /// Reads on what was counted beside, from where that ended to the position, and writes down that it comes into force
+    /// there. No record is applied until it has.
+    fn read_past(&mut self, made: Made) -> Result<()> {
+        let Some(pasts) = self.pasts.clone().filter(|_| self.is_free_for_past()) else {
+            return Ok(());
+        };
+        let (epoch, position) = (self.partition.epoch(), self.partition.position());
+        let change = Change::Past {
+            setup: Box::new(self.partition.setup().counting_as(&made.setup)),
+            counted: made.counted,
+        };
+        let (topic, mut entries) = (self.partition.topic().clone(), self.journal.entries.clone());
+        let snapshots = self.snapshots.placeholder();
+        self.read_beside(async move {
+            let past = pasts
+                .read_on(&topic, &entries, (epoch, made.counted), position)
+                .await?;
+            entries.push(Entry {
+                offset: position,
+                epoch,
+                change,
+            });
+            snapshots.write_journal(&entries).await?;
+            Ok((entries, past))
+        });
+        Ok(())
+    }
+
+    /// The same where the journal says already that it comes into force here.
+    fn read_past_again(&mut self, counted: i64) -> Result<()> {
+        let topic = self.partition.topic().clone();
+        let pasts = self.pasts.clone();
+        let pasts = pasts.with_context(|| format!("{topic}: its log cannot be read again"))?;
+        let (epoch, position) = (self.partition.epoch(), self.partition.position());
+        let entries = self.journal.entries.clone();
+        self.read_beside(async move {
+            let past = pasts
+                .read_on(&topic, &entries, (epoch, counted), position)
+                .await?;
+            Ok((entries, past))
+        });
+        Ok(())
+    }
+
+    fn read_beside(&mut self, reading: impl Future<Output = Result<ReadPast<L>>> + Send + 'static) {
+        let (answer, asked) = oneshot::channel();
+        self.past = Past::Reading(asked);
+        self.runtime.spawn(async move {
+            let _ = answer.send(reading.await);
+        });
+    }
+
+    /// The entry of the journal whose turn it is comes into force with what was counted beside.
+    fn take_past(&mut self, journal: Vec<Entry>, past: Partition<L>) -> Result<()> {
+        self.journal.entries = journal;
+        let entry = self.journal.entries.get(self.journal.next).cloned();
+        let Some(Entry {
+            change: Change::Past { setup, .. },
+            offset,
+            ..
+        }) = entry
+        else {
+            anyhow::bail!("{}: its journal is not what it was", self.partition.topic());
+        };
+        self.journal.next += 1;
+        tracing::info!(topic = %self.partition.topic(), offset, "definitions are given their past");
+        self.partition
+            .take_over(*setup, past)
+            .context("what was counted beside cannot be used")
+    }
+
+    /// What is in force from the position on is written down.
+    fn put_into_journal(&mut self, entry: Entry) -> Result<()> {
+        self.journal.entries.insert(self.journal.next, entry);
+        self.journal.next += 1;
+        let journal = self.snapshots.placeholder();
+        self.runtime
+            .block_on(journal.write_journal(&self.journal.entries))
+    }
+
+    /// Whether so much waits for ClickHouse, or a past is on its way, that reading should stop.
     pub fn is_full(&self) -> bool {
+        self.waits_for_past() || self.has_much_waiting()
+    }
+
+    fn has_much_waiting(&self) -> bool {
         self.partition.waiting_bytes() > self.rhythm.max_waiting_bytes
     }
 
@@ -341,7 +543,8 @@ impl<L: List> Owner<L> {
         self.go_on_capturing(self.rhythm.at_a_time)?;
         self.go_on_settling(self.rhythm.at_a_time)?;
         self.go_on_laying_down(self.rhythm.at_a_time)?;
-        let is_due = self.rhythm.has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
+        self.look_for_past()?;
+        let is_due = self.rhythm.has_passed(self.rhythm.flush, self.flushed_at) || self.has_much_waiting();
         if is_due && self.running.is_none() {
             let settles = self.settling.is_none() && (self.few_owe() || self.settles_for_long());
             self.flush(settles, self.is_time_to_capture())?;
@@ -423,8 +626,10 @@ impl<L: List> Owner<L> {
         let rows = self.partition.settle().context("the flush failed")?;
         self.settled = Settled::of(&self.partition);
         let position = self.settled.position;
-        let with_snapshot =
-            with_capture && self.captured < position && self.snapshot.is_none() && self.has_snapshots()?;
+        // What is counted beside is found by its snapshot alone, even where there was nothing to count.
+        let is_first = self.is_beside() && self.snapshots.newest().is_none();
+        let is_new = self.captured < position || is_first;
+        let with_snapshot = with_capture && is_new && self.snapshot.is_none() && self.has_snapshots()?;
         if with_snapshot {
             self.begin_capture()?;
         }
@@ -499,6 +704,9 @@ impl<L: List> Owner<L> {
         let now = now_ms();
         let topic = self.partition.topic();
         let mut rows = Rows::default();
+        if self.is_beside() {
+            return rows;
+        }
         rows.row(&PROGRESS)
             .text(&topic.name)
             .i32(topic.partition)
@@ -509,6 +717,11 @@ impl<L: List> Owner<L> {
             .i64(now)
             .u64(self.settled.last_record);
         rows
+    }
+
+    /// Whether this counts a past, beside the partition's owner.
+    fn is_beside(&self) -> bool {
+        self.partition.setup().only.is_some()
     }
 
     fn look_after_flushes(&mut self) -> Result<()> {
@@ -638,6 +851,7 @@ async fn publish_until_done(
     }
 }
 
+/// What comes with nothing beside.
 pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Change) -> Result<()> {
     match change {
         Change::Setup(setup) => change_setup(partition, *setup),
@@ -645,10 +859,11 @@ pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Ch
             partition.learn_schema(id, schema);
             Ok(())
         }
+        Change::Past { .. } => anyhow::bail!("{}: what was counted beside is not at hand", partition.topic()),
     }
 }
 
-fn change_setup<L: List>(partition: &mut Partition<L>, setup: Setup) -> Result<()> {
+pub(crate) fn change_setup<L: List>(partition: &mut Partition<L>, setup: Setup) -> Result<()> {
     if setup == *partition.setup() {
         return Ok(());
     }

@@ -15,6 +15,8 @@ pub struct Rhythm {
     pub settle: Duration,
     pub few: usize,
     pub snapshot: Duration,
+    /// How often it is looked whether definitions are to be given a past.
+    pub look_for_past: Duration,
     /// For so long captures and settling stop the partition at a time, and look at the clock after so many users.
     pub at_a_time: Duration,
     pub users_at_a_time: usize,
@@ -30,6 +32,7 @@ impl Default for Rhythm {
             settle: Duration::from_secs(5),
             few: 10_000,
             snapshot: Duration::from_secs(60),
+            look_for_past: Duration::from_secs(5),
             at_a_time: Duration::from_millis(2),
             users_at_a_time: 64,
             max_waiting_bytes: 64 << 20,

@@ -1,7 +1,7 @@
 //! How a partition starts: what is there decides. A start that would lose something refuses, and
 //! names the ways.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
@@ -14,6 +14,7 @@ use fail::fail_point;
 
 use crate::held::{Held, VERSIONED, quoted};
 use crate::owner::{Journal, bring_into_force};
+use crate::past::{Pasts, Reader};
 use crate::{Owner, Rhythm};
 
 /// What the log holds.
@@ -81,6 +82,37 @@ pub struct Start<H = Client> {
     pub rhythm: Rhythm,
     /// Go on where something is lost, and leave a row in `gaps`.
     pub accept_gap: bool,
+    /// Reads the log again, where it can be; for definitions that are given a past.
+    pub reader: Option<Arc<dyn Reader>>,
+}
+
+impl<H> Start<H> {
+    fn pasts(&self) -> Option<Pasts> {
+        self.reader.clone().map(|reader| Pasts {
+            store: self.store.clone(),
+            key: self.key,
+            reader,
+        })
+    }
+}
+
+/// A configuration's setup as the journal has it: definitions keep the generation in which they are counted; and a
+/// process that was started before definitions were given their past does not take it from them.
+fn as_journaled(setup: &Setup, journal: &[Entry]) -> Setup {
+    let mut with_setup = journal.iter().rev().filter(|entry| entry.setup().is_some());
+    let Some(last) = with_setup.next() else {
+        return setup.clone();
+    };
+    let before = with_setup.next().and_then(Entry::setup);
+    if let Change::Past { setup: given, .. } = &last.change
+        && before.is_some_and(|before| setup.in_generations(|spec| before.generation_of(spec)) == *before)
+    {
+        return (**given).clone();
+    }
+    match last.setup() {
+        Some(last) => setup.in_generations(|spec| last.generation_of(spec)),
+        None => setup.clone(),
+    }
 }
 
 /// A start that would lose something.
@@ -226,8 +258,9 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let settled = written.filter(|written| written.epoch == epoch);
     let settled_until = settled.map_or(0, |written| written.offset);
     let last = journal.iter().rev().find_map(Entry::setup);
+    let wanted = as_journaled(&start.setup, &journal);
     let is_first_of_log = journal.iter().all(|entry| entry.epoch != epoch);
-    if last.unwrap_or(partition.setup()) != &start.setup || is_first_of_log {
+    if last.unwrap_or(partition.setup()) != &wanted || is_first_of_log {
         // Behind everything that was written under the old one, so that no row mixes the two.
         let offset = if is_first_of_log {
             position
@@ -237,11 +270,12 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         journal.push(Entry {
             offset,
             epoch: partition.epoch(),
-            change: Change::Setup(Box::new(start.setup.clone())),
+            change: Change::Setup(Box::new(wanted)),
         });
         snapshots.write_journal(&journal).await?;
         fail_point!("after-journaling");
     }
+    let pasts = start.pasts();
     let mut journal = Journal {
         next: journal
             .iter()
@@ -253,17 +287,20 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     while let Some(entry) = journal.entries.get(journal.next)
         && (entry.epoch, entry.offset) <= (epoch, position)
     {
-        bring_into_force(&mut partition, entry.change.clone())?;
+        match (&entry.change, &pasts) {
+            (Change::Past { setup, counted }, Some(pasts)) => {
+                let past = pasts
+                    .read_on(&start.topic, &journal.entries, (epoch, *counted), position)
+                    .await?;
+                let taken = partition.take_over((**setup).clone(), past);
+                taken.context("what was counted beside cannot be used")?;
+            }
+            _ => bring_into_force(&mut partition, entry.change.clone())?,
+        }
         journal.next += 1;
     }
-    Ok(Owner::new(
-        partition,
-        journal,
-        snapshots,
-        start.writer,
-        start.rhythm,
-        log.end,
-    ))
+    let owner = Owner::new(partition, journal, snapshots, start.writer, start.rhythm, log.end);
+    Ok(owner.with_pasts(pasts))
 }
 
 /// Refuses a topic to which partitions were added; a new one has no past of its own to tell by.
@@ -537,43 +574,6 @@ pub async fn count_anew(start: &Start) -> Result<()> {
     }
     snapshots.write_journal(&journal).await?;
     snapshots.clear().await
-}
-
-/// Lets the views show the definitions that are configured, and no others.
-pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: HashKey) -> Result<()> {
-    let topic = Topic {
-        name: String::new(),
-        partition: 0,
-    };
-    let mut partition: Partition<L> = Partition::new(topic, 0, 0, setup.clone(), key)?;
-    let mut configured: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let mut changes = Vec::new();
-    for row in client.rows("SELECT id, app, shown FROM definitions").await? {
-        let app = row["app"].as_str().unwrap_or_default();
-        if !configured.contains_key(app) {
-            let definitions = partition.definitions_of(app)?;
-            let ids = definitions.into_iter().map(|definition| definition.id);
-            configured.insert(app.to_owned(), ids.collect());
-        }
-        let id = row["id"].as_u64().unwrap_or_default();
-        let is_configured = configured[app].contains(&id);
-        if row["shown"].as_bool() != Some(is_configured) {
-            changes.push(format!("({id}, {is_configured})"));
-        }
-    }
-    if changes.is_empty() {
-        return Ok(());
-    }
-    // Behind what was said last, also where a clock has been set back since.
-    let insert = format!(
-        "INSERT INTO definition_states SELECT id, greatest(toUInt64(toUnixTimestamp64Milli(now64(3))), 1 + (SELECT max(revision) \
-         FROM definition_states)), shown FROM values('id UInt64, shown Bool', {})",
-        changes.join(", ")
-    );
-    client
-        .execute(&insert)
-        .await
-        .context("which definitions are shown cannot be written down")
 }
 
 /// What all tables together hold of this partition.

@@ -1,5 +1,6 @@
 //! What a stretch of a session says of its dimensions.
 
+use cambium_engine::{Kind, Renames};
 use serde::{Deserialize, Serialize};
 
 /// Each dimension as the earliest event has it that has one.
@@ -20,6 +21,12 @@ impl Dimensions {
             values,
             time,
             times: None,
+        }
+    }
+
+    pub fn rename(&mut self, renames: &Renames) {
+        for (place, value) in self.values.iter_mut().enumerate() {
+            *value = renames.number(Kind::Dimension(place), *value);
         }
     }
 

@@ -8,8 +8,8 @@ mod dimensions;
 
 use cambium_engine::sessionise::{Gone, Join, Pieces, Rules, Session, Sessioniser};
 use cambium_engine::{
-    Bug, Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Table,
-    Zone, bug,
+    Bug, Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Renames,
+    Table, Zone, bug,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -160,6 +160,13 @@ impl Processor for Sessions {
 
     fn rest(&self, user: u64, recent: &mut Recent, context: &mut Context<'_>) {
         self.forget_settled(recent, user, context);
+    }
+
+    fn rename(&self, (): &mut (), _: &Renames) {}
+
+    fn rename_user(&self, recent: &mut Recent, renames: &Renames) {
+        let pieces = recent.pieces.iter_mut();
+        pieces.for_each(|piece| piece.data.dimensions.rename(renames));
     }
 
     fn settled_after_ms(&self) -> i64 {

@@ -1,5 +1,7 @@
 //! Sessions, by going through a user's events in order.
 
+use serde_json::Value;
+
 use crate::Event;
 
 /// The rules of `[session]` that decide where one ends.
@@ -11,6 +13,8 @@ pub struct Rules {
     pub cut_at_midnight: bool,
     pub client_ids: bool,
     pub ignore: Vec<String>,
+    /// The event that is a page, and the property that is its path.
+    pub page: Option<(String, String)>,
 }
 
 impl Default for Rules {
@@ -22,7 +26,18 @@ impl Default for Rules {
             cut_at_midnight: false,
             client_ids: false,
             ignore: Vec::new(),
+            page: None,
         }
+    }
+}
+
+/// The text of a property, as a slice has it.
+pub fn slice_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => number.as_f64().map(|number| number.to_string()),
+        _ => None,
     }
 }
 
@@ -33,6 +48,20 @@ pub struct Session {
     pub events: Vec<usize>,
     pub start: i64,
     pub end: i64,
+}
+
+impl Session {
+    /// The paths of its pages, '' where one has none.
+    pub fn pages(&self, events: &[&Event], rules: &Rules) -> Vec<String> {
+        let Some((page, path)) = &rules.page else {
+            return Vec::new();
+        };
+        let events = self.events.iter().map(|place| events[*place]);
+        events
+            .filter(|event| event.event == *page)
+            .map(|event| slice_text(&event.properties[path.as_str()]).unwrap_or_default())
+            .collect()
+    }
 }
 
 /// The sessions of one user in one app; `events` in order, `day` the local day of a time.

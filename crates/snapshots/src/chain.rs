@@ -12,11 +12,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::merge::Merge;
 use crate::part::{Head, Reader, Writer};
-use crate::{Creation, Entry, Store};
+use crate::{Creation, Entry, Made, Store};
 
 const JOURNAL: &str = "journal.json";
 const JOURNAL_COPY: &str = "journal-copy.json";
 const CREATIONS: &str = "topic.json";
+const MADE: &str = "made.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
 /// More were never written.
@@ -298,6 +299,20 @@ impl Snapshots {
 
     pub async fn write_creations(&self, creations: &[Creation]) -> Result<()> {
         self.put(CREATIONS, encoded(creations)?).await
+    }
+
+    /// What was counted here to be taken over, when it is complete.
+    pub async fn made(&self) -> Result<Option<Made>> {
+        let bytes = self.store.get(&self.key.clone().join(MADE)).await?;
+        Ok(bytes.and_then(|bytes| decoded(&bytes).ok()?.pop()))
+    }
+
+    /// Says that it is complete; or, with nothing, that it is not.
+    pub async fn write_made(&self, made: Option<&Made>) -> Result<()> {
+        match made {
+            Some(made) => self.put(MADE, encoded(std::slice::from_ref(made))?).await,
+            None => self.store.delete(&self.key.clone().join(MADE)).await,
+        }
     }
 }
 

@@ -40,6 +40,11 @@ pub struct Entry {
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     Setup(Box<Setup>),
+    /// A setup of whose definitions some begin with what was counted of them beside, up to an offset before.
+    Past {
+        setup: Box<Setup>,
+        counted: i64,
+    },
     /// What a registry answered for a schema id; no schema: it does not know it.
     Schema {
         id: u32,
@@ -51,6 +56,7 @@ impl std::fmt::Display for Change {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Change::Setup(_) => out.write_str("another setup comes into force"),
+            Change::Past { .. } => out.write_str("definitions are given their past"),
             Change::Schema { id, schema: Some(_) } => write!(out, "schema {id} is known"),
             Change::Schema { id, schema: None } => {
                 write!(
@@ -65,7 +71,7 @@ impl std::fmt::Display for Change {
 impl Entry {
     pub fn setup(&self) -> Option<&Setup> {
         match &self.change {
-            Change::Setup(setup) => Some(setup),
+            Change::Setup(setup) | Change::Past { setup, .. } => Some(setup),
             Change::Schema { .. } => None,
         }
     }
@@ -78,6 +84,26 @@ pub struct Creation {
     /// None where the broker gives none.
     pub id: Option<String>,
     pub partitions: usize,
+}
+
+/// What was counted beside of some definitions, and is to be taken over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    pub epoch: u16,
+    /// All records before it are counted.
+    pub counted: i64,
+    /// What is to be counted from there on.
+    pub setup: Setup,
+}
+
+/// What is being counted beside for a topic, to be gone on with where it was cut off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub setup: Setup,
+    /// Which of its definitions, by kind and name.
+    pub only: Vec<(String, String)>,
+    /// Where each partition's log began.
+    pub begun: Vec<i64>,
 }
 
 /// The place of all partitions' snapshots.
@@ -138,6 +164,32 @@ impl Store {
             prefix,
             ..Store::new(Arc::from(store))
         })
+    }
+
+    /// Where that is kept which is counted beside, until it is taken over. No topic has such a name.
+    pub fn beside(&self) -> Store {
+        Store {
+            prefix: self.prefix.clone().join("~past"),
+            ..self.clone()
+        }
+    }
+
+    fn plan_key(&self, topic: &str) -> Key {
+        self.beside().prefix.join(topic).join("plan.json")
+    }
+
+    /// What is being counted beside for a topic; one that cannot be read is none.
+    pub async fn plan(&self, topic: &str) -> Result<Option<Plan>> {
+        let bytes = self.get(&self.plan_key(topic)).await?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    /// Writes down what is to be counted beside; or, with nothing, that it is done.
+    pub async fn write_plan(&self, topic: &str, plan: Option<&Plan>) -> Result<()> {
+        match plan {
+            Some(plan) => self.put(&self.plan_key(topic), serde_json::to_vec(plan)?).await,
+            None => self.delete(&self.plan_key(topic)).await,
+        }
     }
 
     /// The snapshots of one partition; the last `keep` are kept.

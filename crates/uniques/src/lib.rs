@@ -14,7 +14,7 @@ mod rolling;
 
 use cambium_engine::{
     Arrivals, By, ByName, Compiler, Context, DefinitionError, EventNames, Input, LONGEST_DAY_MS, Matcher,
-    Processor, Slice, Table, Zone,
+    Processor, Renames, Slice, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,15 @@ impl Processor for Uniques {
             }
         }
         entered.newest.forget(context.watermark);
+    }
+
+    fn rename(&self, state: &mut State, renames: &Renames) {
+        state.rolling.rename(&self.by, renames);
+    }
+
+    fn rename_user(&self, entered: &mut Entered, renames: &Renames) {
+        self.by.rename(&mut entered.slice, renames);
+        entered.newest.rename(&self.by, renames);
     }
 
     fn settled_after_ms(&self) -> i64 {

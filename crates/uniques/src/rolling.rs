@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cambium_engine::{By, Context, MINUTE_MS, Map, Slice, Table, Zone};
+use cambium_engine::{By, Context, MINUTE_MS, Map, Renames, Slice, Table, Zone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
@@ -168,7 +168,33 @@ pub struct Rolling {
     ages: [Map<Key, Ages>; 3],
 }
 
+impl Key {
+    fn rename(&mut self, by: &By, renames: &Renames) {
+        let part = usize::from(self.part).checked_sub(1);
+        if let Some(kind) = part.and_then(|part| by.kind(part)) {
+            self.value = renames.number(kind, self.value);
+        }
+    }
+}
+
+impl Newest {
+    pub fn rename(&mut self, by: &By, renames: &Renames) {
+        self.0.iter_mut().for_each(|(key, _)| key.rename(by, renames));
+    }
+}
+
 impl Rolling {
+    pub fn rename(&mut self, by: &By, renames: &Renames) {
+        for ages in &mut self.ages {
+            let renamed = ages.drain().map(|(mut key, ages)| {
+                key.rename(by, renames);
+                (key, ages)
+            });
+            let renamed: Vec<_> = renamed.collect();
+            ages.extend(renamed);
+        }
+    }
+
     /// Counts an event of a user: where it is their newest, they move to its slice.
     pub fn count(&mut self, zone: &Zone, newest: &mut Newest, slice: &Slice, time: i64, watermark: i64) {
         let total = Key { part: 0, value: 0 };

@@ -10,7 +10,7 @@ use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Where;
+use super::{Where, past};
 use crate::Processors;
 use crate::config::Config;
 use crate::files::{Command, FileLog, Input, KnownFile, Sorter, open};
@@ -18,7 +18,11 @@ use crate::warehouse::Warehouse;
 
 /// Count the events of files (JSON lines or Avro containers; plain, gzip or zstd), then exit.
 ///
+/// With --topic: gives definitions that are new, or changed, their past, counted from the topic's beginning while
+/// `cambium run` goes on; nobody sees it before it is complete.
+///
 /// Example: cambium replay --config cambium.toml events-2026-11.jsonl.gz
+/// Example: cambium replay --config cambium.toml --topic events --definition purchase
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
@@ -26,8 +30,14 @@ pub struct Arguments {
     /// Keep the order of the files, instead of the order of event time
     #[arg(long)]
     as_is: bool,
+    /// The topic whose log is counted again
+    #[arg(long, value_name = "TOPIC", conflicts_with_all = ["as_is", "files"])]
+    topic: Option<String>,
+    /// Which definitions are given their past; left out, all
+    #[arg(long = "definition", value_name = "NAME", requires = "topic")]
+    definitions: Vec<String>,
     /// The files; - is standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "topic", value_name = "FILE")]
     files: Vec<PathBuf>,
 }
 
@@ -36,6 +46,9 @@ const TICK_RECORDS: i64 = 1000;
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
+    if let Some(topic) = &arguments.topic {
+        return past::run(&config, &arguments.place.data, topic, &arguments.definitions).await;
+    }
     let setup = setup(&config)?;
     let mut log = FileLog::open(&arguments.place.data, || format!("{:x}", now().as_nanos()))?;
     let given = Given::open(&arguments.files, &log)?;
@@ -281,7 +294,7 @@ async fn apply(mut owner: Owner<Processors>, sorted: Sorted, command: Command) -
     .context("replaying ended")?
 }
 
-fn bar(length: u64, template: &str) -> ProgressBar {
+pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
     let progress = ProgressBar::new(length);
     if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:40}} {template}")) {
         progress.set_style(style);

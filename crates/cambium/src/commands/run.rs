@@ -1,6 +1,7 @@
 //! `cambium run`: consume for ever.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,8 +10,10 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::is_passing;
 use cambium_engine::{Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, News, PartitionLog, Registry, Settings, Source, Worker};
-use cambium_pipeline::{Log, Owner, Start, StartError, show_definitions, start};
+use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, Settings, Source, Worker};
+use cambium_pipeline::{
+    Generations, Log, Owner, Reader, Start, StartError, counted_generations, show_definitions, start,
+};
 use clap::Args;
 
 use super::Where;
@@ -101,10 +104,18 @@ pub async fn consume(
     health: Arc<Health>,
 ) -> Result<()> {
     health.watches(start.writer.status().clone(), start.store.clone());
+    let settings = kafka(config)?;
+    let start = Start {
+        reader: Some(Arc::new(KafkaLogs(LogReader::new(&settings)))),
+        ..start
+    };
     let mut topics = BTreeMap::new();
     for source in &config.sources {
         let topic = SourceOfTopic {
-            setup: config.setup_of(source)?,
+            setup: in_generations(
+                &config.setup_of(source)?,
+                &counted_generations(&start.held, &source.topic).await?,
+            ),
             start: source.start,
             registry: config.registry(source)?.map(Arc::new),
         };
@@ -117,6 +128,15 @@ pub async fn consume(
         runtime: tokio::runtime::Handle::current(),
         stop: stop.clone(),
     };
+    let consumed = tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await;
+    match consumed.context("consuming ended")? {
+        Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => Ok(()),
+        consumed => consumed,
+    }
+}
+
+/// How Kafka is reached, as the configuration says.
+pub(super) fn kafka(config: &Config) -> Result<Settings> {
     let settings = Settings {
         brokers: config.kafka.brokers.clone(),
         group: config.kafka.group.clone(),
@@ -126,11 +146,12 @@ pub async fn consume(
     settings
         .check()
         .map_err(|error| ConfigError::new(format!("{error:#}")))?;
-    let consumed = tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await;
-    match consumed.context("consuming ended")? {
-        Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => Ok(()),
-        consumed => consumed,
-    }
+    Ok(settings)
+}
+
+/// The definitions in the generations that are counted.
+pub(super) fn in_generations(setup: &Setup, counted: &Generations) -> Setup {
+    setup.in_generations(|spec| counted.get(&(spec.kind.clone(), spec.name.clone())).copied())
 }
 
 /// A start that was waiting when the process was asked to end: nothing was read yet, and nothing is lost.
@@ -156,6 +177,20 @@ struct SourceOfTopic {
     setup: Setup,
     start: config::Start,
     registry: Option<Arc<Registry>>,
+}
+
+/// The logs of topics, to be read again beside whoever consumes them.
+pub(super) struct KafkaLogs(pub LogReader);
+
+impl Reader for KafkaLogs {
+    fn read(
+        &self,
+        topic: &Topic,
+        offsets: Range<i64>,
+        take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        self.0.read(&topic.name, topic.partition, offsets, take)
+    }
 }
 
 /// Makes the owners of partitions as they are assigned.
@@ -284,6 +319,9 @@ impl Worker for PartitionWorker {
         while taken < records.len() {
             let applied = self.owner.apply_all(&records[taken..])?;
             taken += applied.records;
+            if applied.waits {
+                break;
+            }
             if let Some(id) = applied.wants_schema
                 && !self.answer(id)?
             {

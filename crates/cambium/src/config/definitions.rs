@@ -53,6 +53,7 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
             raw_ids: sections.users.raw_ids,
         },
         max_values: sections.max_values,
+        only: None,
     };
     check(&setup)?;
     Ok(setup)

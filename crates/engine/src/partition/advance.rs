@@ -40,9 +40,11 @@ impl<L: List> Partition<L> {
     /// older than the version they bear would be lies: they wait for [`Partition::settle`].
     pub fn flush_running(&mut self) -> Rows {
         self.each_app(|instances, context| L::flush(instances, false, context));
-        let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
-        let version = self.version();
-        tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
+        if self.setup.only.is_none() {
+            let origin = origin_hash(&self.topic.name, self.topic.partition, self.start);
+            let version = self.version();
+            tables::put_records(&mut self.rows, &self.topic, origin, version, &self.account);
+        }
         self.rows.take()
     }
 
@@ -201,6 +203,10 @@ impl<L: List> Partition<L> {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn put_all_definitions(&mut self) {
+        (0..self.apps.len()).for_each(|app| self.put_definitions(app));
     }
 
     /// Leaves the rows that say which definitions count an app, and since where.

@@ -1,0 +1,55 @@
+//! A definition's past: what another partition of the same log has counted of it is taken over.
+
+use super::Partition;
+use crate::{List, Map, Renames, Setup, SnapshotError};
+
+impl<L: List> Partition<L> {
+    /// Whether another partition has read the same log up to the same place.
+    pub fn is_together_with(&self, other: &Partition<L>) -> bool {
+        let place = |one: &Partition<L>| (one.topic.clone(), one.epoch, one.position);
+        place(self) == place(other)
+    }
+
+    /// Nothing that was ever a record lies between the position and `offset`: all before that is in the state.
+    pub fn pass_to(&mut self, offset: i64) {
+        self.position = self.position.max(offset);
+    }
+
+    /// From the present position on, another setup holds, as with [`Partition::change_setup`]; those of its definitions
+    /// that `other` counts begin with what that has counted, where it began. What rows `other` still had to leave are
+    /// left with the next flush. The two are at one place of one log, and no capture is under way.
+    pub fn take_over(&mut self, setup: Setup, mut other: Partition<L>) -> Result<(), SnapshotError> {
+        assert!(self.is_together_with(&other) && !self.is_capturing());
+        self.settled.append(other.flush()?);
+        self.enter_setup(setup)?;
+        let watermark = self.watermark.or(other.watermark);
+        let renames = Renames::new(
+            (&mut self.names, &self.properties),
+            (&other.names, &other.properties),
+        );
+        for theirs in &mut other.apps {
+            let number = self.find_or_add_app(&theirs.name)?;
+            let app = &mut self.apps[number];
+            let rested = app.rested(watermark.unwrap_or(0));
+            let mut slots = Map::default();
+            let instances = std::mem::take(&mut theirs.instances);
+            L::take_over(&mut app.instances, instances, &renames, &mut slots);
+            let mut users = theirs.users.drain().collect::<Result<Vec<_>, _>>()?;
+            users.sort_unstable_by_key(|(id, _)| *id);
+            for (id, user) in users {
+                let (captures, instances) = (&mut self.captures, &app.instances);
+                app.users.change(id, rested, |mine| {
+                    captures.change(number as u32, id, mine)?;
+                    if mine.is_new() {
+                        (mine.last_seen, mine.recent) = (user.last_seen, user.recent);
+                    }
+                    L::take_over_parts(instances, &mut mine.parts, user.parts, &renames, &slots);
+                    Ok(())
+                })?;
+            }
+        }
+        self.watermark = watermark;
+        self.put_all_definitions();
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading a stretch of a partition's log again, without a group.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use cambium_event::Record;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::Settings;
+use crate::batch::{Batch, Queue};
+use crate::read::partitions;
+use crate::source::{is_fatal, is_out_of_range};
+
+/// Reads logs beside whoever consumes them.
+pub struct LogReader {
+    config: ClientConfig,
+    brokers: String,
+}
+
+const PATIENCE: Duration = Duration::from_millis(100);
+/// A broker that says nothing for so long is not waited for any more.
+const SILENCE: Duration = Duration::from_secs(30);
+
+impl LogReader {
+    pub fn new(settings: &Settings) -> LogReader {
+        let mut config = settings.config();
+        config
+            .set("group.id", format!("{}-past", settings.group))
+            // The end tells that nothing lies behind an offset.
+            .set("enable.partition.eof", "true");
+        LogReader {
+            config,
+            brokers: settings.brokers.clone(),
+        }
+    }
+
+    fn consumer(&self) -> Result<BaseConsumer> {
+        self.config.create().context("cannot make a Kafka client")
+    }
+
+    /// How many partitions a topic has; an error if it is not there.
+    pub fn partitions(&self, topic: &str) -> Result<i32> {
+        partitions(&self.consumer()?, &self.brokers, topic)
+    }
+
+    /// Where a partition's log begins and ends.
+    pub fn bounds(&self, topic: &str, partition: i32) -> Result<Range<i64>> {
+        let bounds = self.consumer()?.fetch_watermarks(topic, partition, SILENCE);
+        let (earliest, end) =
+            bounds.with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
+        Ok(earliest..end)
+    }
+
+    /// Hands over the records of these offsets, in their order and some at a time.
+    ///
+    /// # Errors
+    /// Where the log no longer begins as early, the broker is silent, or `take` fails.
+    pub fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offsets: Range<i64>,
+        take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let consumer = Arc::new(self.consumer()?);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(offsets.start))
+            .context("an offset is not valid")?;
+        consumer.assign(&list).context("the assignment failed")?;
+        let queue = Queue::split(&consumer, topic, partition)
+            .with_context(|| format!("{topic}[{partition}] is not known to the client"))?;
+        let mut batch = Batch::new();
+        let mut heard_at = Instant::now();
+        loop {
+            queue.take(&mut batch, PATIENCE);
+            let headers = batch.headers();
+            let mut records = batch.records(&headers);
+            let behind = records.partition_point(|record| record.offset < offsets.end);
+            let is_over = behind < records.len() || batch.is_at_end();
+            records.truncate(behind);
+            if let Some(last) = records.last() {
+                heard_at = Instant::now();
+                let is_last = last.offset + 1 == offsets.end;
+                take(&records)?;
+                if is_last {
+                    return Ok(());
+                }
+            }
+            if is_over {
+                return Ok(());
+            }
+            for (error, reason) in batch.errors() {
+                if is_out_of_range(&error) || is_fatal(&error) {
+                    return Err(error).with_context(|| format!("{topic}[{partition}]: {reason}"));
+                }
+                tracing::debug!("Kafka: {error}: {reason}");
+            }
+            // Events of the client are served while it is polled.
+            consumer.poll(Duration::ZERO);
+            if heard_at.elapsed() > SILENCE {
+                bail!(
+                    "{} sent nothing of {topic}[{partition}] for {SILENCE:?}",
+                    self.brokers
+                );
+            }
+        }
+    }
+}

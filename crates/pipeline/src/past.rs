@@ -1,0 +1,331 @@
+//! A past for definitions: a state of their own is counted from the log's beginning, beside the one that goes on, and
+//! is taken over by it.
+//!
+//! Two sides share nothing but the place of snapshots. [`Counting`] counts some definitions of a partition up to where the partition's numbers are now, and leaves a state there. Its owner finds it, reads on what lies between that
+//! and its own position for these definitions alone, and takes them over: at a place that is journaled first, so that a
+//! replay does the same there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use cambium_engine::{HashKey, List, Partition, Setup, Topic, of_version};
+use cambium_event::Record;
+use cambium_snapshots::{Change, Entry, Made, Snapshots, Store};
+
+use crate::held::Held;
+use crate::owner::{Journal, change_setup};
+use crate::{Owner, Start};
+
+/// Reads a partition's log again, beside whoever reads it.
+pub trait Reader: Send + Sync {
+    /// Hands over the records of these offsets, in their order and some at a time.
+    fn read(
+        &self,
+        topic: &Topic,
+        offsets: Range<i64>,
+        take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
+    ) -> Result<()>;
+}
+
+/// What a partition needs to take over a past.
+#[derive(Clone)]
+pub struct Pasts {
+    pub store: Store,
+    pub key: HashKey,
+    pub reader: Arc<dyn Reader>,
+}
+
+/// The setup under which definitions are counted beside: records are read and judged as in `judging`.
+fn beside(judging: &Setup, wanted: &Setup) -> Setup {
+    Setup {
+        only: wanted.only.clone(),
+        ..judging.counting_as(wanted)
+    }
+}
+
+impl Pasts {
+    fn snapshots(&self, topic: &Topic) -> Snapshots {
+        self.store.beside().partition(topic, 1)
+    }
+
+    /// What waits to be taken over, if it is of this log and not of the journal already.
+    pub(crate) async fn made(&self, topic: &Topic, epoch: u16, journal: &[Entry]) -> Result<Option<Made>> {
+        let made = self.snapshots(topic).made().await?;
+        Ok(made.filter(|made| {
+            let is_taken = |entry: &Entry| match &entry.change {
+                Change::Past { counted, setup } => {
+                    *counted == made.counted && same_definitions(setup, &made.setup)
+                }
+                _ => false,
+            };
+            made.epoch == epoch && !journal.iter().any(is_taken)
+        }))
+    }
+
+    /// The state that was counted beside up to `counted`, with what lies between that and `until` read on.
+    pub(crate) async fn read_on<L: List>(
+        &self,
+        topic: &Topic,
+        journal: &[Entry],
+        (epoch, counted): (u16, i64),
+        until: i64,
+    ) -> Result<Partition<L>> {
+        let fits = |epoch_found, position| {
+            ensure!(
+                (epoch_found, position) == (epoch, counted),
+                "it is of another offset"
+            );
+            Ok(())
+        };
+        let loaded = self
+            .snapshots(topic)
+            .load(|loaded| fits(loaded.epoch, loaded.position))
+            .await?;
+        let loaded = loaded.0.with_context(|| {
+            format!(
+                "{topic}: what was counted up to offset {counted} for definitions that are new there is gone. Restore the \
+                 snapshots under '~past', or run `cambium replay --topic {}` again",
+                topic.name
+            )
+        })?;
+        let mut partition: Partition<L> = Partition::restore(&loaded.head, loaded.users, self.key)
+            .context("what was counted beside cannot be used")?;
+        let wanted = partition.setup().clone();
+        let coming = journal
+            .iter()
+            .filter(|entry| entry.epoch == epoch && (counted..until).contains(&entry.offset));
+        let mut coming = coming.peekable();
+        let mut take = |records: &[Record<'_>]| {
+            for record in records {
+                while let Some(entry) = coming.next_if(|entry| entry.offset <= record.offset) {
+                    enter(&mut partition, &entry.change, &wanted)?;
+                }
+                partition.apply(record)?;
+            }
+            if let Some(last) = records.last() {
+                partition.mark(last);
+            }
+            Ok(())
+        };
+        self.reader.read(topic, counted..until, &mut take)?;
+        partition.pass_to(until);
+        Ok(partition)
+    }
+}
+
+/// What comes into force for the partition's owner does so here, as far as it decides how records are read and judged.
+fn enter<L: List>(partition: &mut Partition<L>, change: &Change, wanted: &Setup) -> Result<()> {
+    match change {
+        Change::Setup(setup) | Change::Past { setup, .. } => change_setup(partition, beside(setup, wanted)),
+        Change::Schema { id, schema } => {
+            partition.learn_schema(*id, schema.clone());
+            Ok(())
+        }
+    }
+}
+
+/// Whether two setups count the same.
+fn same_definitions(one: &Setup, other: &Setup) -> bool {
+    one.definitions == other.definitions && one.week_start == other.week_start
+}
+
+/// Where a partition took over what was counted beside for these definitions, if it did.
+pub async fn taken_over(snapshots: &Snapshots, setup: &Setup) -> Result<Option<i64>> {
+    let journal = snapshots.journal().await?;
+    let taken = journal.iter().rev().find(|entry| match &entry.change {
+        Change::Past { setup: given, .. } => same_definitions(given, setup),
+        _ => false,
+    });
+    Ok(taken.map(|entry| entry.offset))
+}
+
+/// Nearer than that to where the numbers are, the rest is read on by whoever takes over.
+const NEAR: i64 = 20_000;
+
+/// The log no longer holds where counting beside began, and what was counted of it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log begins at {earliest}, and counting beside had begun at {begun}")]
+pub struct BeginsLater {
+    pub begun: i64,
+    pub earliest: i64,
+}
+
+/// Some definitions of a partition, on the way from its log's beginning to where the partition's numbers are.
+pub struct Counting<L: List, H> {
+    start: Start<H>,
+    wanted: Setup,
+    epoch: u16,
+    earliest: i64,
+    owner: Owner<L>,
+    until: i64,
+}
+
+impl<L: List, H: Held> Counting<L, H> {
+    /// `start.setup` is what is to be counted, `only` those of it that are counted here, by kind and name; `begun` is where
+    /// the log began when this was begun: cut off since, it goes on where it was. None: nobody counts the partition.
+    ///
+    /// # Errors
+    /// [`BeginsLater`] where it can neither go on nor begin there.
+    pub async fn begin(
+        start: Start<H>,
+        only: &[(String, String)],
+        (begun, earliest): (i64, i64),
+    ) -> Result<Option<Self>> {
+        let wanted = Setup {
+            only: Some(only.to_vec()),
+            ..start.setup.clone()
+        };
+        let entries = start.store.partition(&start.topic, start.keep).journal().await?;
+        let Some(epoch) = entries.last().map(|entry| entry.epoch) else {
+            return Ok(None);
+        };
+        let journal = journal_beside(&entries, epoch, &wanted);
+        let mut snapshots = start.store.beside().partition(&start.topic, 1);
+        let (partition, next) = begin(&start, &mut snapshots, &journal, (epoch, begun, earliest)).await?;
+        let position = partition.position();
+        let journal = Journal {
+            entries: journal,
+            next,
+            settled_until: i64::MAX,
+        };
+        let (writer, rhythm) = (start.writer.clone(), start.rhythm);
+        let mut counting = Counting {
+            owner: Owner::new(partition, journal, snapshots, writer, rhythm, position),
+            start,
+            wanted,
+            epoch,
+            earliest,
+            until: position,
+        };
+        counting.until = counting.where_numbers_are().await?.max(position);
+        Ok(Some(counting))
+    }
+
+    /// Where nothing was counted yet, nothing is there to be counted beside.
+    async fn where_numbers_are(&self) -> Result<i64> {
+        let progress = self.start.held.progress(&self.start.topic).await?;
+        Ok(
+            progress.map_or(self.earliest, |progress| match of_version(progress.version) {
+                (epoch, offset) if epoch == self.epoch => offset,
+                _ => self.earliest,
+            }),
+        )
+    }
+
+    /// Reads on to where the numbers were when that was asked last. Calls `wait` while ClickHouse is waited for, and
+    /// `tell` with where it is and where it goes.
+    pub fn read(
+        &mut self,
+        reader: &dyn Reader,
+        wait: &dyn Fn(),
+        tell: &mut dyn FnMut(i64, i64),
+    ) -> Result<()> {
+        let (owner, until) = (&mut self.owner, self.until);
+        let topic = &self.start.topic;
+        let position = owner.partition().position();
+        tell(position, until);
+        reader.read(topic, position..until, &mut |records| {
+            if let Some(id) = owner.apply_all(records)?.wants_schema {
+                bail!("{topic}: what schema {id} is was not written down; the journal has been changed");
+            }
+            owner.tick(until)?;
+            while owner.is_full() {
+                wait();
+                owner.tick(until)?;
+            }
+            tell(owner.partition().position(), until);
+            Ok(())
+        })?;
+        owner.pass_to(until);
+        tell(until, until);
+        Ok(())
+    }
+
+    /// Whether the numbers have gone so much further that it is worth reading on.
+    pub async fn is_far(&mut self) -> Result<bool> {
+        let now = self.where_numbers_are().await?;
+        // What came into force meanwhile lies behind what was read.
+        let of_owner = self.start.store.partition(&self.start.topic, self.start.keep);
+        let entries = of_owner.journal().await?;
+        ensure!(
+            entries.last().is_some_and(|entry| entry.epoch == self.epoch),
+            "{}: it was created again while its past was counted; start again",
+            self.start.topic
+        );
+        if now - self.until <= NEAR {
+            return Ok(false);
+        }
+        self.owner
+            .goes_by(journal_beside(&entries, self.epoch, &self.wanted));
+        self.until = now;
+        Ok(true)
+    }
+
+    /// To be called again and again, until what was counted is safe.
+    pub fn go_on_ending(&mut self) -> Result<bool> {
+        self.owner.go_on_ending()
+    }
+
+    /// Lets the partition's owner take it over.
+    pub async fn leave(self) -> Result<()> {
+        let beside = self.start.store.beside().partition(&self.start.topic, 1);
+        let made = Made {
+            epoch: self.epoch,
+            counted: self.owner.partition().position(),
+            setup: self.start.setup,
+        };
+        beside.write_made(Some(&made)).await
+    }
+}
+
+/// The owner's journal of this log, as it counts beside.
+fn journal_beside(entries: &[Entry], epoch: u16, wanted: &Setup) -> Vec<Entry> {
+    let of_entry = |entry: &Entry| match &entry.change {
+        Change::Setup(setup) | Change::Past { setup, .. } => Change::Setup(Box::new(beside(setup, wanted))),
+        schema => schema.clone(),
+    };
+    let of_log = entries.iter().filter(|entry| entry.epoch == epoch);
+    let entries = of_log.map(|entry| Entry {
+        change: of_entry(entry),
+        ..entry.clone()
+    });
+    entries.collect()
+}
+
+/// The state that was begun before, if it is of the same definitions; or one that begins where the log does. And how
+/// much of the journal is in force there.
+async fn begin<L: List, H: Held>(
+    start: &Start<H>,
+    snapshots: &mut Snapshots,
+    journal: &[Entry],
+    (epoch, begun, earliest): (u16, i64, i64),
+) -> Result<(Partition<L>, usize)> {
+    snapshots.write_made(None).await?;
+    let (loaded, _) = snapshots.load(|_| Ok(())).await?;
+    let restored = loaded.map(|loaded| Partition::restore(&loaded.head, loaded.users, start.key));
+    // Before the first setup that is known, records were judged as then.
+    let setups = journal.iter().filter_map(Entry::setup);
+    let setup_at = |offset: i64| {
+        let before = journal.iter().take_while(|entry| entry.offset <= offset);
+        let before = before.filter_map(Entry::setup).last();
+        before.or_else(|| setups.clone().next()).cloned()
+    };
+    if let Some(Ok(partition)) = restored {
+        let is_same = setup_at(partition.position() - 1).as_ref() == Some(partition.setup());
+        if is_same && partition.epoch() == epoch && partition.position() >= earliest {
+            let in_force = journal
+                .iter()
+                .take_while(|entry| entry.offset < partition.position());
+            let in_force = in_force.count();
+            return Ok((partition, in_force));
+        }
+    }
+    if begun < earliest {
+        return Err(BeginsLater { begun, earliest }.into());
+    }
+    snapshots.clear().await?;
+    let setup = setup_at(earliest).with_context(|| format!("{}: its journal is gone", start.topic))?;
+    let partition = Partition::new(start.topic.clone(), earliest, epoch, setup, start.key);
+    Ok((partition.context("the setup cannot be used")?, 0))
+}

@@ -105,18 +105,14 @@ impl Settled {
 type ReadPast<L> = (Vec<Entry>, Partition<L>);
 
 /// What was counted beside, on its way here.
+#[derive(Default)]
 enum Past<L: List> {
+    #[default]
     Nothing,
     /// It is asked whether there is something.
     Asked(oneshot::Receiver<Result<Option<Made>>>),
     /// It is read on up to the position: no record is applied meanwhile.
     Reading(oneshot::Receiver<Result<ReadPast<L>>>),
-}
-
-impl<L: List> Default for Past<L> {
-    fn default() -> Self {
-        Past::Nothing
-    }
 }
 
 /// How far records that were offered were applied.

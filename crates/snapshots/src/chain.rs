@@ -135,8 +135,8 @@ impl Snapshots {
     }
 
     async fn part(&self, name: &str) -> Result<Reader> {
-        let bytes = self.store.get(&self.key.clone().join(name)).await?;
-        let part = bytes.context("it is not there").and_then(Reader::open);
+        let file = self.store.file(&self.key.clone().join(name)).await?;
+        let part = file.context("it is not there").and_then(Reader::open);
         part.with_context(|| Broken {
             name: name.to_owned(),
         })
@@ -196,7 +196,7 @@ impl Snapshots {
 
     async fn make_full(&mut self, name: &str) -> Result<()> {
         let (name, bytes) = {
-            // Each takes the memory of a partition's files: one after the other.
+            // Each takes the memory of the file that it makes: one after the other.
             let _turn = self.store.turn_to_merge().await?;
             let (mut merge, _) = self.chain_of(name).await?;
             let mut file = Writer::new(&Head {

@@ -9,6 +9,7 @@ mod chain;
 mod merge;
 mod part;
 
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use fail::fail_point;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetResult, GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -116,6 +117,9 @@ pub struct Store {
     /// Whose turn it is to merge a chain.
     merging: Arc<Semaphore>,
 }
+
+/// A file that comes over the network waits on disk where it is larger.
+const IN_MEMORY: usize = 4 << 20;
 
 /// What a write meets where the tests want that: while a file is there, the disk is full.
 fn disk_full() -> Option<object_store::Error> {
@@ -242,6 +246,32 @@ impl Store {
                 Ok(Some(bytes))
             }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read snapshot {key}")),
+        }
+    }
+
+    /// The same as a file, which is not held in memory where it is large; none where there is nothing.
+    async fn file(&self, key: &Key) -> Result<Option<Box<dyn part::Held>>> {
+        let reading = async {
+            let mut bytes = match self.store.get(key).await? {
+                GetResult {
+                    payload: GetResultPayload::File(file, _),
+                    ..
+                } => return anyhow::Ok(Box::new(file) as Box<dyn part::Held>),
+                found => found.into_stream(),
+            };
+            let mut file = tempfile::spooled_tempfile(IN_MEMORY);
+            while let Some(some) = bytes.try_next().await? {
+                file.write_all(&some)?;
+            }
+            file.rewind()?;
+            Ok(Box::new(file))
+        };
+        match reading.await {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if matches!(error.downcast_ref(), Some(object_store::Error::NotFound { .. })) => {
+                Ok(None)
+            }
             Err(error) => Err(error).with_context(|| format!("cannot read snapshot {key}")),
         }
     }

@@ -1,18 +1,19 @@
 //! One file of a chain: which one it goes on from, the state's head, and the users that changed, in order.
 //! Compressed, with a checksum in front. It is written and read one user after the other: there are millions.
 
-use std::io::{BufReader, Cursor, Read, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
 use cambium_engine::{Bug, bug};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use zstd::stream::{read, write};
 
 const MAGIC: &[u8; 8] = b"cambium2";
 /// The magic and the checksum.
 const FRONT: usize = 16;
+/// So much is read at a time.
+const READ: usize = 1 << 16;
 
 /// Who, in the order in which a file has them: an app's number, and a user of it.
 pub(crate) type Who = (u32, u64);
@@ -87,26 +88,32 @@ fn put<T: Serialize>(body: &mut impl Write, what: &T) -> Result<()> {
     Ok(())
 }
 
+/// Where a file's bytes are: on disk, where they are many.
+pub(crate) trait Held: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Held for T {}
+
 /// A file as it is read.
 pub(crate) struct Reader {
     pub head: Head,
-    body: BufReader<read::Decoder<'static, Cursor<Bytes>>>,
+    body: BufReader<read::Decoder<'static, BufReader<Box<dyn Held>>>>,
     last: Option<Who>,
 }
 
 impl Reader {
-    pub fn open(bytes: Bytes) -> Result<Reader> {
-        ensure!(bytes.len() >= FRONT, "it is {} bytes long: torn", bytes.len());
-        if &bytes[..MAGIC.len()] != MAGIC {
+    /// Reads it once to see whether it is whole, and then again.
+    pub fn open(mut file: Box<dyn Held>) -> Result<Reader> {
+        let mut front = Vec::new();
+        file.by_ref().take(FRONT as u64).read_to_end(&mut front)?;
+        ensure!(front.len() == FRONT, "it is {} bytes long: torn", front.len());
+        if &front[..MAGIC.len()] != MAGIC {
             bail!("it does not begin as a snapshot of this release does");
         }
-        let checksum = xxh3_64(&bytes[FRONT..]).to_le_bytes();
         ensure!(
-            bytes[MAGIC.len()..FRONT] == checksum || bug(Bug::DamageNotSeen),
+            front[MAGIC.len()..] == checksum_of(&mut file)?.to_le_bytes() || bug(Bug::DamageNotSeen),
             "its checksum does not match: torn or damaged"
         );
-        let body = Cursor::new(bytes.slice(FRONT..));
-        let body = read::Decoder::with_buffer(body).context("it cannot be decompressed")?;
+        file.seek(SeekFrom::Start(FRONT as u64))?;
+        let body = read::Decoder::new(file).context("it cannot be decompressed")?;
         let mut body = BufReader::new(body);
         let length = take(&mut body)?;
         let head = postcard::from_bytes(&bytes_of(&mut body, length)?).context("it cannot be decoded")?;
@@ -139,6 +146,16 @@ fn bytes_of(body: &mut impl Read, length: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn checksum_of(rest: &mut impl Read) -> Result<u64> {
+    let (mut checksum, mut some) = (Xxh3::new(), vec![0; READ]);
+    loop {
+        match rest.read(&mut some)? {
+            0 => return Ok(checksum.digest()),
+            read => checksum.update(&some[..read]),
+        }
+    }
+}
+
 fn take<T: for<'de> Deserialize<'de>>(body: &mut impl Read) -> Result<T> {
     let (what, _) = postcard::from_io((body, &mut [])).context("it cannot be decoded")?;
     Ok(what)
@@ -163,7 +180,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<(Head, Vec<User>)> {
-        let mut reader = Reader::open(Bytes::copy_from_slice(bytes))?;
+        let mut reader = Reader::open(Box::new(std::io::Cursor::new(bytes.to_vec())))?;
         let mut users = Vec::new();
         while let Some(user) = reader.user()? {
             users.push(user);

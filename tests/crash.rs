@@ -46,6 +46,7 @@ fn run(seed: u64, steps: &[Step]) -> Result<(u64, Seen), String> {
         world.check_claims();
         world.rest();
         world.check();
+        world.seen.pasts_taken = world.pasts.len();
         world.seen.lossy = usize::from(world.is_lossy);
         (world.digest(), world.seen)
     }));

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cambium_engine::of_version;
+use cambium_engine::{of_version, origin_hash};
 use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Record, Truth};
 
-use super::world::{LATER, World};
+use super::world::{LATER, WITH_PAST, World};
 use crate::replay::case::{Case, MINUTE};
 use crate::replay::check::{check as check_views, check_funnel};
-use crate::replay::model::{Model, Row, number, text};
+use crate::replay::model::{Model, Row, Value, definition, number, text};
 
 impl World {
     fn sent(&self) -> Vec<Record> {
@@ -115,20 +115,55 @@ impl World {
         };
         let accounts = accounts(model);
         check_views(&case, model, &accounts);
-        self.check_later_definitions(&case, model);
+        // They count from where they were added; and where they have a past, beside that, from the beginning.
+        self.check_later_definitions(&case, model, 0, |partition| self.since(partition, 1));
+        self.check_later_definitions(&case, model, WITH_PAST, |partition| {
+            self.pasts.contains(&partition).then_some(0)
+        });
         for partition in 0..self.logs.len() as i32 {
             let (held, expected) = self.rejected(model, partition, i64::MAX);
             assert_eq!(held, expected, "rejected records");
         }
     }
 
-    /// The definitions that were added count what came behind the offset at which they were.
-    fn check_later_definitions(&self, case: &Case, model: &Model) {
+    /// The definitions that were added count, in a generation, what comes from an offset of each partition on.
+    fn check_later_definitions(
+        &self,
+        case: &Case,
+        model: &Model,
+        generation: u32,
+        since: impl Fn(i32) -> Option<i64>,
+    ) {
+        let later: BTreeSet<u64> = model
+            .newest("definition_rows")
+            .filter(|row| text(row, "name") == LATER && number(row, "generation") == i128::from(generation))
+            .map(|row| number(row, "id") as u64)
+            .collect();
         let mut truth = self.truth(&case.records);
-        truth.events.retain(|event| {
-            let since = self.since(event.partition, 1);
-            since.is_some_and(|since| event.offset >= since)
+        truth
+            .events
+            .retain(|event| since(event.partition).is_some_and(|since| event.offset >= since));
+        // What is counted beside and was not taken over is nobody's number yet.
+        let users: BTreeSet<i128> = truth.events.iter().map(|event| event.user.into()).collect();
+        let origins = self
+            .pasts
+            .iter()
+            .map(|partition| origin_hash("t", *partition, 0).into());
+        let origins: BTreeSet<i128> = origins.collect();
+        let mut model = model.clone();
+        model.retain(|row| {
+            let is_of_definition = definition(row).is_none_or(|id| later.contains(&id));
+            let is_taken = |name: &str, all: &BTreeSet<i128>| match row.get(name) {
+                Some(Value::Number(one)) => all.contains(one),
+                _ => true,
+            };
+            let is_counted_beside = generation == WITH_PAST && row.contains_key("bins");
+            is_of_definition
+                && is_taken("users", &users)
+                && is_taken("user", &users)
+                && (!is_counted_beside || is_taken("origin", &origins))
         });
+        let model = &model;
         let step = |event: &str| Step {
             events: vec![event.to_owned()],
             optional: false,
@@ -144,14 +179,8 @@ impl World {
             by_step: ByStep::First,
         };
         check_funnel(case, &truth, model, (LATER, &funnel));
-        let later: BTreeSet<i128> = model
-            .newest("definition_rows")
-            .filter(|row| text(row, "name") == LATER)
-            .map(|row| number(row, "id"))
-            .collect();
         let arrivals = model.rows("unique_arrivals").into_iter();
         let found: BTreeSet<_> = arrivals
-            .filter(|row| later.contains(&number(row, "definition")))
             .map(|row| (number(row, "day") as i32, number(row, "users") as u64))
             .collect();
         let events = truth.events.iter().filter(|event| event.event == "a");

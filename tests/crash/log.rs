@@ -1,12 +1,45 @@
 //! The log of one partition: it grows, forgets its beginning, and is created again.
 
-use cambium_engine::{Found, Mark};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::{Result, ensure};
+use cambium_engine::{Found, Mark, Topic};
 use cambium_event::Record;
+use cambium_pipeline::Reader;
 use cambium_simulate::Record as Sent;
 
+/// What a log holds, with its offset there.
+#[derive(Clone, Default)]
+pub struct Records(Arc<Mutex<Vec<(i64, Sent)>>>);
+
+impl Records {
+    fn lock(&self) -> MutexGuard<'_, Vec<(i64, Sent)>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Reader for Records {
+    fn read(
+        &self,
+        _: &Topic,
+        offsets: Range<i64>,
+        take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
+    ) -> Result<()> {
+        let held = self.lock();
+        let first = held.first().map_or(i64::MAX, |(offset, _)| *offset);
+        ensure!(
+            offsets.is_empty() || first <= offsets.start || offsets.start == 0,
+            "the log no longer holds {offsets:?}"
+        );
+        let these = held.iter().filter(|(offset, _)| offsets.contains(offset));
+        let these: Vec<Record<'_>> = these.map(record).collect();
+        these.chunks(3).try_for_each(take)
+    }
+}
+
 pub struct Log {
-    /// What it holds, with its offset there.
-    held: Vec<(i64, Sent)>,
+    held: Records,
     pub earliest: i64,
     pub end: i64,
     /// Where each log of this name began, in the offsets that its records have for the truth.
@@ -22,7 +55,7 @@ pub struct Log {
 impl Log {
     pub fn new() -> Log {
         Log {
-            held: Vec::new(),
+            held: Records::default(),
             earliest: 0,
             end: 0,
             begun: vec![0],
@@ -49,7 +82,7 @@ impl Log {
         let offset = self.end + hole;
         self.next_in_case = record.offset + 1;
         self.end = offset + 1;
-        self.held.push((offset, record.clone()));
+        self.held.lock().push((offset, record.clone()));
         self.sent.push(Sent {
             offset: begun + offset,
             ..record.clone()
@@ -59,7 +92,7 @@ impl Log {
     pub fn truncate(&mut self, earliest: i64) {
         if earliest > self.earliest {
             self.earliest = earliest;
-            self.held.retain(|(offset, _)| *offset >= earliest);
+            self.held.lock().retain(|(offset, _)| *offset >= earliest);
             self.is_cut = true;
         }
     }
@@ -70,20 +103,33 @@ impl Log {
         if next > self.begun[self.creation()] {
             self.begun.push(next);
         }
-        self.held.clear();
+        // Who still reads the old one finds nothing of the new.
+        self.held = Records::default();
         (self.earliest, self.end, self.is_cut) = (0, 0, true);
     }
 
+    /// To be read again beside its owner.
+    pub fn reader(&self) -> Records {
+        self.held.clone()
+    }
+
     /// So many records before an offset, and so many at most from there on.
-    pub fn records(&self, from: i64, (before, most): (usize, usize)) -> Vec<Record<'_>> {
-        let next = self.held.partition_point(|(offset, _)| *offset < from);
+    pub fn with_records<R>(
+        &self,
+        from: i64,
+        (before, most): (usize, usize),
+        work: impl FnOnce(&[Record<'_>]) -> R,
+    ) -> R {
+        let held = self.held.lock();
+        let next = held.partition_point(|(offset, _)| *offset < from);
         let before = before.min(next);
-        let held = self.held.iter().skip(next - before);
-        held.take(most.saturating_add(before)).map(record).collect()
+        let these = held.iter().skip(next - before).take(most.saturating_add(before));
+        work(&these.map(record).collect::<Vec<_>>())
     }
 
     pub fn look(&self, offset: i64) -> Found {
-        let found = self.held.iter().find(|(at, _)| *at == offset);
+        let held = self.held.lock();
+        let found = held.iter().find(|(at, _)| *at == offset);
         found.map_or(Found::Nothing, |found| Found::Record(Mark::of(&record(found))))
     }
 }

@@ -1,13 +1,14 @@
 //! A process: a runtime with a clock of its own, one writer, and owners of partitions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use cambium::Processors;
 use cambium_clickhouse::Writer;
 use cambium_engine::{HashKey, Setup, Topic};
-use cambium_pipeline::{Log as Held, Owner, Rhythm, Start, start};
+use cambium_pipeline::{Counting, Log as Held, Owner, Rhythm, Start, start};
 use cambium_snapshots::Store;
 use tokio::runtime::{Builder, Runtime};
 
@@ -50,6 +51,7 @@ impl Process {
             snapshot: Duration::from_millis(500),
             at_a_time: Duration::ZERO,
             users_at_a_time: settings.users_at_a_time,
+            look_for_past: Duration::from_millis(100),
             ..Rhythm::default()
         };
         drop(entered);
@@ -67,8 +69,30 @@ impl Process {
             .block_on(async { tokio::time::sleep(Duration::from_millis(ms)).await });
     }
 
+    fn start(&self, log: &Log, with: &Taking<'_>) -> Start<ClickHouse> {
+        Start {
+            topic: with.topic.clone(),
+            setup: with.setup.clone(),
+            key: HashKey::default(),
+            store: with.store.clone(),
+            keep: with.settings.keep,
+            held: with.clickhouse.clone(),
+            writer: self.writer.clone(),
+            rhythm: self.rhythm,
+            accept_gap: with.accept_gap,
+            reader: Some(Arc::new(log.reader())),
+        }
+    }
+
+    /// Whether all that the log holds is applied.
+    pub fn has_read(&self, partition: i32, log: &Log) -> bool {
+        let owned = self.owners.get(&partition);
+        owned.is_none_or(|owned| owned.owner.partition().position() >= log.end)
+    }
+
     pub fn take(&mut self, log: &Log, with: Taking<'_>) -> Result<()> {
         let partition = with.topic.partition;
+        let start_with = self.start(log, &with);
         let id = log.creation().to_string();
         let held = Held {
             earliest: log.earliest,
@@ -78,19 +102,7 @@ impl Process {
             partitions: 1,
             look: &|offset| Ok(log.look(offset)),
         };
-        let with = Start {
-            topic: with.topic,
-            setup: with.setup.clone(),
-            key: HashKey::default(),
-            store: with.store.clone(),
-            keep: with.settings.keep,
-            held: with.clickhouse.clone(),
-            writer: self.writer.clone(),
-            rhythm: self.rhythm,
-            accept_gap: with.accept_gap,
-            reader: None,
-        };
-        let owner = self.runtime.block_on(start::<Processors, _>(with, held))?;
+        let owner = self.runtime.block_on(start::<Processors, _>(start_with, held))?;
         let owned = Owned {
             acknowledged: owner.acknowledged(),
             creation: log.creation(),
@@ -108,8 +120,11 @@ impl Process {
         anyhow::ensure!(owned.creation == log.creation(), "the topic is another");
         anyhow::ensure!(position >= log.earliest, "the log no longer holds it");
         let entered = self.runtime.enter();
-        owned.owner.apply_all(&log.records(position, most))?;
+        let applied = log.with_records(position, most, |records| owned.owner.apply_all(records))?;
         drop(entered);
+        if applied.wants_past {
+            self.runtime.block_on(owned.owner.take_past())?;
+        }
         Ok(())
     }
 
@@ -126,6 +141,49 @@ impl Process {
         }
         drop(entered);
         Ok(())
+    }
+
+    /// Whether an owner wants to be given up and taken again.
+    pub fn wants_to_start_again(&self, partition: i32) -> bool {
+        let owned = self.owners.get(&partition);
+        owned.is_some_and(|owned| owned.owner.wants_to_start_again())
+    }
+
+    /// Counts definitions beside, up to where the partition's numbers are, and leaves them to be taken over; it may be cut
+    /// off by its end. False where nobody counts the partition.
+    pub fn count_past(
+        &mut self,
+        log: &Log,
+        with: Taking<'_>,
+        (only, is_cut_off): (&[(String, String)], bool),
+    ) -> Result<bool> {
+        let begun = Counting::<Processors, _>::begin(self.start(log, &with), only, (0, log.earliest));
+        let Some(mut counting) = self.runtime.block_on(begun)? else {
+            return Ok(false);
+        };
+        let wait = || self.pass(5);
+        loop {
+            let entered = self.runtime.enter();
+            counting.read(&log.reader(), &wait, &mut |_, _| {})?;
+            drop(entered);
+            if !self.runtime.block_on(counting.is_far())? {
+                break;
+            }
+        }
+        for _ in 0..1000 {
+            if is_cut_off {
+                return Ok(true);
+            }
+            let entered = self.runtime.enter();
+            let has_ended = counting.go_on_ending()?;
+            drop(entered);
+            if has_ended {
+                self.runtime.block_on(counting.leave())?;
+                return Ok(true);
+            }
+            self.pass(5);
+        }
+        anyhow::bail!("what is counted beside does not end in time")
     }
 
     /// Gives a partition up in order; says up to where it is counted, where that could be done in time.

@@ -75,6 +75,13 @@ pub enum Step {
     },
     /// The next setup is there for those who start from now on; who counts already goes on under the one before.
     Configure,
+    /// Definitions that were added are counted beside from the beginning, for one partition; the process that does it may
+    /// end on the way.
+    GivePast {
+        process: usize,
+        partition: usize,
+        is_cut_off: bool,
+    },
     /// The topic gets one more partition.
     Grow,
     /// Somebody asks how far the numbers are, and whether they are.
@@ -106,6 +113,11 @@ fn step(random: &mut Rng) -> Step {
             owner,
             records: random.usize(1..10),
             again: random.usize(..12).saturating_sub(9),
+        },
+        56 | 57 if seed.is_multiple_of(2) => Step::GivePast {
+            process,
+            partition,
+            is_cut_off: seed.is_multiple_of(4),
         },
         35..58 => Step::Tick { owner },
         58..76 => Step::Pass {

@@ -1,6 +1,6 @@
 //! A world of processes, a log, a ClickHouse and a place for snapshots, to which a schedule happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
 use cambium_simulate::{Dropped, Record, Rules};
-use cambium_snapshots::Store;
+use cambium_snapshots::{Change, Store};
 use fastrand::Rng;
 
 use super::clickhouse::ClickHouse;
@@ -28,6 +28,8 @@ const MORE: [&str; 2] = [
 const DROPPED: &str = "c";
 /// The name of those that are added.
 pub const LATER: &str = "more";
+/// The generation in which they are counted from the beginning.
+pub const WITH_PAST: u32 = 1;
 const PROCESSES: usize = 3;
 
 pub struct World {
@@ -45,6 +47,8 @@ pub struct World {
     processes: Vec<Option<Process>>,
     /// From which offset of a partition (as the truth has it) which setup was in force.
     pub in_force: BTreeMap<(i32, i64), usize>,
+    /// The partitions on which the definitions that were added have their past.
+    pub pasts: BTreeSet<i32>,
     /// Whether something was lost, as a start has said: the numbers are no longer those of all records.
     pub is_lossy: bool,
     pub seen: Seen,
@@ -60,6 +64,8 @@ pub struct Seen {
     pub refused: usize,
     pub later_setups: usize,
     pub later_logs: usize,
+    pub pasts: usize,
+    pub pasts_taken: usize,
     pub lossy: usize,
 }
 
@@ -71,6 +77,8 @@ impl Seen {
         self.refused += other.refused;
         self.later_setups += other.later_setups;
         self.later_logs += other.later_logs;
+        self.pasts += other.pasts;
+        self.pasts_taken += other.pasts_taken;
         self.lossy += other.lossy;
     }
 }
@@ -104,6 +112,7 @@ impl World {
             objects,
             processes: (0..PROCESSES).map(|_| None).collect(),
             in_force: BTreeMap::new(),
+            pasts: BTreeSet::new(),
             is_lossy: false,
             seen: Seen::default(),
             case,
@@ -130,9 +139,7 @@ impl World {
                     process.read(partition, log, (again, records))
                 });
             }
-            Step::Tick { owner } => {
-                self.with_owner(owner, |process, partition, log| process.tick(partition, log.end));
-            }
+            Step::Tick { owner } => self.tick(owner),
             Step::Pass { process, ms } => {
                 if let Some(process) = &self.processes[process % PROCESSES] {
                     process.pass(ms);
@@ -152,6 +159,11 @@ impl World {
             Step::Truncate { partition } => self.truncate(partition % self.logs.len()),
             Step::Recreate { asleep } => self.create_again(asleep),
             Step::Configure => self.configure(),
+            Step::GivePast {
+                process,
+                partition,
+                is_cut_off,
+            } => self.give_past(process % PROCESSES, partition % self.logs.len(), is_cut_off),
             Step::Grow => self.grow(),
             Step::Ask => self.check_claims(),
         }
@@ -204,6 +216,19 @@ impl World {
             self.crash(place);
         }
         Some((partition, done.ok()?))
+    }
+
+    fn tick(&mut self, owner: usize) {
+        let owners = self.owners();
+        let ticked = self.with_owner(owner, |process, partition, log| {
+            process.tick(partition, log.end)?;
+            Ok(process.wants_to_start_again(partition))
+        });
+        if let Some((partition, true)) = ticked {
+            let (place, _) = owners[owner % owners.len()];
+            self.give_up(owner);
+            self.take(place, partition as usize);
+        }
     }
 
     fn crash(&mut self, place: usize) {
@@ -303,17 +328,55 @@ impl World {
         let journal = still_runtime().block_on(snapshots.journal());
         let log = &self.logs[partition];
         let entries = journal.expect("a journal is never spoilt").into_iter();
+        let mut has_past = false;
         // Of two at one offset the last one holds.
         let in_force: BTreeMap<i64, usize> = entries
             .map(|entry| {
-                let setup = self.setups.iter().position(|one| Some(one) == entry.setup());
+                let of_entry = entry.setup().map(in_first_generation);
+                let setup = self.setups.iter().position(|one| Some(one) == of_entry.as_ref());
                 let setup = setup.expect("a setup of this world");
-                (log.for_truth(entry.epoch, entry.offset), setup)
+                let offset = log.for_truth(entry.epoch, entry.offset);
+                has_past |= matches!(entry.change, Change::Past(_));
+                (offset, setup)
             })
             .collect();
+        if has_past {
+            self.pasts.insert(partition as i32);
+        } else {
+            self.pasts.remove(&(partition as i32));
+        }
         for (from, setup) in in_force {
             let before = self.in_force.insert((partition as i32, from), setup);
             assert!(before.is_none_or(|before| before <= setup), "a setup came back");
+        }
+    }
+
+    /// Counts beside what was added, of a log that is still the first and whole.
+    fn give_past(&mut self, place: usize, partition: usize, is_cut_off: bool) {
+        let log = &self.logs[partition];
+        if self.setup == 0 || log.is_cut || log.creation() > 0 {
+            return;
+        }
+        let mut only = Vec::new();
+        let mut setup = self.setups[self.setup].clone();
+        for spec in setup.definitions.iter_mut().filter(|spec| spec.name == LATER) {
+            spec.generation = WITH_PAST;
+            only.push((spec.kind.clone(), spec.name.clone()));
+        }
+        let with = Taking {
+            topic: self.topic(partition),
+            setup: &setup,
+            settings: &self.settings,
+            store: &self.store,
+            clickhouse: &self.clickhouse,
+            accept_gap: false,
+        };
+        let process = self.processes[place]
+            .get_or_insert_with(|| Process::new(&self.settings, self.clickhouse.clone()));
+        match process.count_past(log, with, (&only, is_cut_off)) {
+            Ok(false) => {}
+            Ok(true) => self.seen.pasts += usize::from(!is_cut_off),
+            Err(_) => self.crash(place),
         }
     }
 
@@ -423,9 +486,15 @@ impl World {
             return;
         };
         let number = partition as i32;
-        process
-            .read(number, log, (0, usize::MAX))
-            .expect("the rest can be read");
+        // Records wait for what comes into force with a past.
+        for _ in 0..1000 {
+            process
+                .read(number, log, (0, usize::MAX))
+                .expect("the rest can be read");
+            if process.has_read(number, log) {
+                break;
+            }
+        }
         let ended = process.give_up(number).expect("the last owner ends");
         let ended = ended.expect("the last owner is there");
         let account = crate::replay::check::account(ended.partition());
@@ -454,6 +523,12 @@ impl World {
             ..self.case.rules.clone()
         }
     }
+}
+
+fn in_first_generation(setup: &Setup) -> Setup {
+    let mut setup = setup.clone();
+    setup.definitions.retain(|spec| spec.generation == 0);
+    setup
 }
 
 fn setup(text: &str) -> Setup {

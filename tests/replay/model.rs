@@ -29,12 +29,19 @@ pub fn text(row: &Row, column: &str) -> String {
     }
 }
 
+/// The id of the definition that a row is of; none: it is of none.
+pub fn definition(row: &Row) -> Option<u64> {
+    row.contains_key("definition")
+        .then(|| number(row, "definition") as u64)
+}
+
+#[derive(Clone)]
 enum Keeping {
     Newest { key: Vec<String>, versioned: bool },
     Union,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Model {
     keeping: BTreeMap<String, Keeping>,
     newest: BTreeMap<(&'static str, Vec<Value>), (i128, Row)>,
@@ -133,14 +140,10 @@ impl Model {
             .collect()
     }
 
-    /// Forgets the rows of all definitions but these.
-    pub fn keep_definitions(&mut self, ids: &BTreeSet<u64>) {
-        let stays = |row: &Row| {
-            let definition = row.get("definition");
-            definition.is_none_or(|_| ids.contains(&(number(row, "definition") as u64)))
-        };
+    /// Forgets the rows that do not stay.
+    pub fn retain(&mut self, stays: impl Fn(&Row) -> bool) {
         self.newest.retain(|_, (_, row)| stays(row));
-        self.unions.values_mut().for_each(|rows| rows.retain(stays));
+        self.unions.values_mut().for_each(|rows| rows.retain(&stays));
     }
 
     /// The newest version of each key of a table, deleted or not.

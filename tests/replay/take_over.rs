@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use super::case::Case;
 use super::check::{account, check};
-use super::model::Model;
+use super::model::{Model, definition};
 
 const CASES: u64 = 400;
 
@@ -78,7 +78,7 @@ fn run(random: &mut Rng) -> Vec<(String, String)> {
         }
         accounts.insert(partition, account(&ended));
     }
-    model.keep_definitions(&ids);
+    model.retain(|row| definition(row).is_none_or(|id| ids.contains(&id)));
     check(&world.case, &model, &accounts);
     changed
 }

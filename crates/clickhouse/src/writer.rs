@@ -109,6 +109,17 @@ impl Writer {
         self.running.blocking_send(flush).ok().context(ENDED)
     }
 
+    /// Writes rows beside all flushes, and waits until ClickHouse has them.
+    pub async fn write(&self, rows: Rows) -> Result<()> {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let flush = RunningFlush {
+            rows,
+            acknowledge: vec![acknowledge],
+        };
+        self.running.send(flush).await.ok().context(ENDED)?;
+        acknowledged.await.context(ENDED)
+    }
+
     /// The same, for what may come more rarely.
     pub fn send_settled(&self, flush: SettledFlush) -> Result<()> {
         self.settled.blocking_send(flush).ok().context(ENDED)

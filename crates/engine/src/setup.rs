@@ -40,6 +40,13 @@ pub struct Spec {
     pub generation: u32,
 }
 
+impl Spec {
+    /// Whether it is the same kind and name, in whatever generation and form.
+    pub fn is_of_name(&self, other: &Spec) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+}
+
 /// What is written beside the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
@@ -111,10 +118,50 @@ impl Setup {
         setup
     }
 
-    /// The generation of each definition as it is here.
-    pub fn generation_of(&self, spec: &Spec) -> Option<u32> {
-        let is_it = |known: &&Spec| known.kind == spec.kind && known.name == spec.name;
-        self.definitions.iter().find(is_it).map(|known| known.generation)
+    /// What is counted, whichever generation it is.
+    pub fn in_first_generations(&self) -> Vec<Spec> {
+        let mut definitions = self.definitions.clone();
+        definitions.iter_mut().for_each(|spec| spec.generation = 0);
+        definitions.dedup();
+        definitions
+    }
+
+    /// The same, with the later generations of its definitions that `counted` has beside.
+    pub fn with_later_generations(&self, counted: &Setup) -> Setup {
+        let is_later = |one: &&Spec| {
+            let mut own = self.definitions.iter().filter(|own| own.is_of_name(one));
+            own.next().is_some_and(|own| own.generation < one.generation)
+        };
+        let mut setup = self.clone();
+        setup
+            .definitions
+            .extend(counted.definitions.iter().filter(is_later).cloned());
+        setup
+    }
+
+    /// What is counted here, and beside it what `given` has in generations of its own: one is shown until the other is
+    /// complete. Where `given` counts otherwise, its definitions stand in the place of these.
+    pub fn with_past(&self, given: &Setup) -> Setup {
+        let counting = self.counting_as(given);
+        let stays = |own: &Spec| {
+            let mut others = given.definitions.iter().filter(|one| one.is_of_name(own));
+            others.all(|one| one.body == own.body && one.apps == own.apps)
+        };
+        let is_as_here = (&counting.apps, counting.week_start) == (&self.apps, self.week_start);
+        if !is_as_here || !self.definitions.iter().all(stays) {
+            return counting;
+        }
+        let mut setup = self.clone();
+        let is_new = |one: &&Spec| !self.definitions.contains(one);
+        setup
+            .definitions
+            .extend(given.definitions.iter().filter(is_new).cloned());
+        setup
+    }
+
+    /// Whether the definitions of `given` are all counted here.
+    pub fn counts_all_of(&self, given: &Setup) -> bool {
+        given.definitions.iter().all(|one| self.definitions.contains(one))
     }
 
     /// What was read how and judged how as here; what is counted as in `other`.

@@ -81,6 +81,12 @@ pub trait Worker: Send + 'static {
     fn tick(&mut self, end_offset: i64) -> Result<i64>;
     /// Whether to stop reading for a while.
     fn is_full(&self) -> bool;
+    /// Whether it wants to end and to begin again where it is, by [`Worker::start_again`].
+    fn wants_to_start_again(&self) -> bool;
+    /// It may be at an earlier position then.
+    fn start_again(self, end_offset: i64) -> Result<Self>
+    where
+        Self: Sized;
     /// Leaves everything safe; gives the offset that is.
     fn finish(self) -> Result<i64>;
 }
@@ -686,6 +692,10 @@ fn own<W: Worker>(
             tracing::debug!("Kafka: {error}: {reason}");
         }
         safe.store(worker.tick(end.load(Ordering::Relaxed))?, Ordering::Relaxed);
+        if worker.wants_to_start_again() {
+            worker = worker.start_again(end.load(Ordering::Relaxed))?;
+            place.is_begun = false;
+        }
         while worker.is_full() && !stop.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(10));
             worker.tick(end.load(Ordering::Relaxed))?;

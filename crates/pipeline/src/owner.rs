@@ -101,18 +101,17 @@ impl Settled {
     }
 }
 
-/// The journal with what comes into force, and the state that comes with it.
-type ReadPast<L> = (Vec<Entry>, Partition<L>);
-
 /// What was counted beside, on its way here.
 #[derive(Default)]
-enum Past<L: List> {
+enum Past {
     #[default]
     Nothing,
     /// It is asked whether there is something.
     Asked(oneshot::Receiver<Result<Option<Made>>>),
-    /// It is read on up to the position: no record is applied meanwhile.
-    Reading(oneshot::Receiver<Result<ReadPast<L>>>),
+    /// There is; a start takes it over.
+    Found,
+    /// It comes into force here, as the journal says: no record is applied before.
+    Wanted,
 }
 
 /// How far records that were offered were applied.
@@ -121,8 +120,8 @@ pub struct Applied {
     pub records: usize,
     /// First [`Owner::answer`] what is known of this schema id; then offer the next record again.
     pub wants_schema: Option<u32>,
-    /// First call [`Owner::tick`]; then offer the next record again.
-    pub waits: bool,
+    /// First [`Owner::take_past`]; then offer the next record again.
+    pub wants_past: bool,
 }
 
 /// What is not in the log, in the order of the offsets from which on it holds.
@@ -144,8 +143,9 @@ pub struct Owner<L: List> {
     snapshots: Snapshots,
     /// Where definitions find a past, and when it was looked for last.
     pasts: Option<Pasts>,
+    found: Option<i64>,
     looked_at: Instant,
-    past: Past<L>,
+    past: Past,
     /// The snapshot that is being taken.
     snapshot: Option<Snapshot>,
     /// The snapshot that is being published, which gives its place back when it is done.
@@ -191,6 +191,7 @@ impl<L: List> Owner<L> {
             writer,
             snapshots,
             pasts: None,
+            found: None,
             looked_at: Instant::now(),
             past: Past::Nothing,
             snapshot: None,
@@ -213,9 +214,9 @@ impl<L: List> Owner<L> {
         }
     }
 
-    /// Takes over what is counted beside.
-    pub(crate) fn with_pasts(mut self, pasts: Option<Pasts>) -> Self {
-        self.pasts = pasts;
+    /// Takes over what is counted beside; what was `found` up to some offset already is not looked for again.
+    pub(crate) fn with_pasts(mut self, pasts: Option<Pasts>, found: Option<i64>) -> Self {
+        (self.pasts, self.found) = (pasts, found);
         self
     }
 
@@ -253,7 +254,7 @@ impl<L: List> Owner<L> {
         let mut applied = 0;
         let mut wants_schema = None;
         for together in records.chunks(TOGETHER) {
-            if self.waits_for_past() {
+            if self.wants_past() {
                 break;
             }
             if self.is_plain(together) {
@@ -263,12 +264,12 @@ impl<L: List> Owner<L> {
             }
             for record in together {
                 wants_schema = self.apply(record)?;
-                if wants_schema.is_some() || self.waits_for_past() {
+                if wants_schema.is_some() || self.wants_past() {
                     break;
                 }
                 applied += 1;
             }
-            if wants_schema.is_some() || self.waits_for_past() {
+            if wants_schema.is_some() || self.wants_past() {
                 break;
             }
         }
@@ -278,12 +279,12 @@ impl<L: List> Owner<L> {
         Ok(Applied {
             records: applied,
             wants_schema,
-            waits: self.waits_for_past(),
+            wants_past: self.wants_past(),
         })
     }
 
-    fn waits_for_past(&self) -> bool {
-        matches!(self.past, Past::Reading(_))
+    fn wants_past(&self) -> bool {
+        matches!(self.past, Past::Wanted)
     }
 
     /// Whether nothing else is to be done at or before any of these records.
@@ -318,8 +319,8 @@ impl<L: List> Owner<L> {
         while let Some(entry) = self.journal.entries.get(self.journal.next)
             && self.is_in_force(entry, record.offset)
         {
-            if let Change::Past { counted, .. } = entry.change {
-                self.read_past_again(counted)?;
+            if let Change::Past(_) = entry.change {
+                self.past = Past::Wanted;
                 return Ok(None);
             }
             let entry = entry.clone();
@@ -374,59 +375,34 @@ impl<L: List> Owner<L> {
         bring_into_force(&mut self.partition, entry.change)
     }
 
-    /// Looks whether something was counted beside, and takes it over; records wait for that.
-    fn look_for_past(&mut self) -> Result<()> {
-        match std::mem::take(&mut self.past) {
-            Past::Nothing => {
-                if self.rhythm.has_passed(self.rhythm.look_for_past, self.looked_at) {
-                    self.looked_at = Instant::now();
-                    self.ask_for_past();
-                }
-                Ok(())
+    /// Looks whether something was counted beside.
+    fn look_for_past(&mut self) {
+        match &mut self.past {
+            Past::Nothing if self.rhythm.has_passed(self.rhythm.look_for_past, self.looked_at) => {
+                self.looked_at = Instant::now();
+                self.ask_for_past();
             }
-            Past::Asked(mut asked) => match asked.try_recv() {
-                Ok(Ok(Some(made))) if made.counted <= self.partition.position() => self.read_past(made),
+            Past::Asked(asked) => match asked.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => {}
+                Ok(Ok(Some(made)))
+                    if self.found != Some(made.counted) && made.counted <= self.acknowledged =>
+                {
+                    self.past = Past::Found;
+                }
                 Ok(Err(error)) => {
-                    self.cannot_have_past(&error);
-                    Ok(())
+                    let topic = self.partition.topic();
+                    tracing::warn!(%topic, "cannot look for what was counted beside: {error:#}");
+                    self.past = Past::Nothing;
                 }
-                Ok(Ok(_)) | Err(oneshot::error::TryRecvError::Closed) => Ok(()),
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    self.past = Past::Asked(asked);
-                    Ok(())
-                }
+                Ok(Ok(_)) | Err(oneshot::error::TryRecvError::Closed) => self.past = Past::Nothing,
             },
-            Past::Reading(mut reading) => match reading.try_recv() {
-                Ok(Ok((journal, past))) => self.take_past(journal, past),
-                // Where it is journaled already there is no going on without it.
-                Ok(Err(error)) if self.journal.next < self.journal.entries.len() => Err(error),
-                Ok(Err(error)) => {
-                    self.cannot_have_past(&error);
-                    Ok(())
-                }
-                Err(oneshot::error::TryRecvError::Closed) => Ok(()),
-                Err(oneshot::error::TryRecvError::Empty) => {
-                    self.past = Past::Reading(reading);
-                    Ok(())
-                }
-            },
+            Past::Nothing | Past::Found | Past::Wanted => {}
         }
     }
 
-    fn cannot_have_past(&self, error: &anyhow::Error) {
-        let topic = self.partition.topic();
-        tracing::warn!(%topic, "definitions cannot be given their past now: {error:#}; it is tried again");
-    }
-
-    /// Whether nothing else comes into force, and no capture is under way that would have to be of two setups.
-    fn is_free_for_past(&self) -> bool {
-        self.journal.next == self.journal.entries.len()
-            && self.snapshot.is_none()
-            && !self.partition.is_capturing()
-    }
-
     fn ask_for_past(&mut self) {
-        let Some(pasts) = self.pasts.clone().filter(|_| self.is_free_for_past()) else {
+        // While snapshots cannot be written, beginning again would read on from an older one.
+        let Some(pasts) = self.pasts.clone().filter(|_| !self.snapshots.is_failing()) else {
             return;
         };
         let (topic, epoch) = (self.partition.topic().clone(), self.partition.epoch());
@@ -438,75 +414,33 @@ impl<L: List> Owner<L> {
         });
     }
 
-    /// Reads on what was counted beside, from where that ended to the position, and writes down that it comes into force
-    /// there. No record is applied until it has.
-    fn read_past(&mut self, made: Made) -> Result<()> {
-        let Some(pasts) = self.pasts.clone().filter(|_| self.is_free_for_past()) else {
-            return Ok(());
-        };
-        let (epoch, position) = (self.partition.epoch(), self.partition.position());
-        let change = Change::Past {
-            setup: Box::new(self.partition.setup().counting_as(&made.setup)),
-            counted: made.counted,
-        };
-        let (topic, mut entries) = (self.partition.topic().clone(), self.journal.entries.clone());
-        let snapshots = self.snapshots.placeholder();
-        self.read_beside(async move {
-            let past = pasts
-                .read_on(&topic, &entries, (epoch, made.counted), position)
-                .await?;
-            entries.push(Entry {
-                offset: position,
-                epoch,
-                change,
-            });
-            snapshots.write_journal(&entries).await?;
-            Ok((entries, past))
-        });
-        Ok(())
+    /// Whether something was counted beside that a start would take over: to be ended, and started again.
+    pub fn wants_to_start_again(&self) -> bool {
+        matches!(self.past, Past::Found)
     }
 
-    /// The same where the journal says already that it comes into force here.
-    fn read_past_again(&mut self, counted: i64) -> Result<()> {
-        let topic = self.partition.topic().clone();
-        let pasts = self.pasts.clone();
-        let pasts = pasts.with_context(|| format!("{topic}: its log cannot be read again"))?;
-        let (epoch, position) = (self.partition.epoch(), self.partition.position());
-        let entries = self.journal.entries.clone();
-        self.read_beside(async move {
-            let past = pasts
-                .read_on(&topic, &entries, (epoch, counted), position)
-                .await?;
-            Ok((entries, past))
-        });
-        Ok(())
-    }
-
-    fn read_beside(&mut self, reading: impl Future<Output = Result<ReadPast<L>>> + Send + 'static) {
-        let (answer, asked) = oneshot::channel();
-        self.past = Past::Reading(asked);
-        self.runtime.spawn(async move {
-            let _ = answer.send(reading.await);
-        });
-    }
-
-    /// The entry of the journal whose turn it is comes into force with what was counted beside.
-    fn take_past(&mut self, journal: Vec<Entry>, past: Partition<L>) -> Result<()> {
-        self.journal.entries = journal;
+    /// What the journal says comes into force here with what was counted beside does so.
+    ///
+    /// # Errors
+    /// Where that is gone.
+    pub async fn take_past(&mut self) -> Result<()> {
+        self.past = Past::Nothing;
         let entry = self.journal.entries.get(self.journal.next).cloned();
         let Some(Entry {
-            change: Change::Past { setup, .. },
+            change: Change::Past(setup),
             offset,
-            ..
+            epoch,
         }) = entry
         else {
-            anyhow::bail!("{}: its journal is not what it was", self.partition.topic());
+            return Ok(());
         };
+        let topic = self.partition.topic();
+        let pasts = self.pasts.as_ref();
+        let pasts = pasts.with_context(|| format!("{topic}: what was counted beside is not at hand"))?;
+        let past = pasts.state_at(topic, (epoch, offset)).await?;
         self.journal.next += 1;
-        tracing::info!(topic = %self.partition.topic(), offset, "definitions are given their past");
-        self.partition
-            .take_over(*setup, past)
-            .context("what was counted beside cannot be used")
+        self.partition.pass_to(offset);
+        take_over(&mut self.partition, *setup, past)
     }
 
     /// What is in force from the position on is written down.
@@ -518,12 +452,8 @@ impl<L: List> Owner<L> {
             .block_on(journal.write_journal(&self.journal.entries))
     }
 
-    /// Whether so much waits for ClickHouse, or a past is on its way, that reading should stop.
+    /// Whether so much waits for ClickHouse that reading should stop.
     pub fn is_full(&self) -> bool {
-        self.waits_for_past() || self.has_much_waiting()
-    }
-
-    fn has_much_waiting(&self) -> bool {
         self.partition.waiting_bytes() > self.rhythm.max_waiting_bytes
     }
 
@@ -539,8 +469,8 @@ impl<L: List> Owner<L> {
         self.go_on_capturing(self.rhythm.at_a_time)?;
         self.go_on_settling(self.rhythm.at_a_time)?;
         self.go_on_laying_down(self.rhythm.at_a_time)?;
-        self.look_for_past()?;
-        let is_due = self.rhythm.has_passed(self.rhythm.flush, self.flushed_at) || self.has_much_waiting();
+        self.look_for_past();
+        let is_due = self.rhythm.has_passed(self.rhythm.flush, self.flushed_at) || self.is_full();
         if is_due && self.running.is_none() {
             let settles = self.settling.is_none() && (self.few_owe() || self.settles_for_long());
             self.flush(settles, self.is_time_to_capture())?;
@@ -855,8 +785,20 @@ pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Ch
             partition.learn_schema(id, schema);
             Ok(())
         }
-        Change::Past { .. } => anyhow::bail!("{}: what was counted beside is not at hand", partition.topic()),
+        Change::Past(_) => anyhow::bail!("{}: what was counted beside is not at hand", partition.topic()),
     }
+}
+
+/// A setup comes into force with what was counted beside of its definitions.
+pub(crate) fn take_over<L: List>(
+    partition: &mut Partition<L>,
+    setup: Setup,
+    past: Partition<L>,
+) -> Result<()> {
+    let (topic, offset) = (partition.topic(), partition.position());
+    tracing::info!(%topic, offset, "definitions are given their past");
+    let taken = partition.take_over(setup, past);
+    taken.context("what was counted beside cannot be used")
 }
 
 pub(crate) fn change_setup<L: List>(partition: &mut Partition<L>, setup: Setup) -> Result<()> {

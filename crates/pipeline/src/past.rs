@@ -7,11 +7,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use cambium_engine::{HashKey, List, Partition, Setup, Topic, of_version};
 use cambium_event::Record;
-use cambium_snapshots::{Change, Entry, Made, Snapshots, Store};
+use cambium_snapshots::{Change, Entry, Loaded, Made, Snapshots, Store};
 
 use crate::held::Held;
 use crate::owner::{Journal, change_setup};
@@ -53,71 +54,101 @@ impl Pasts {
     pub(crate) async fn made(&self, topic: &Topic, epoch: u16, journal: &[Entry]) -> Result<Option<Made>> {
         let made = self.snapshots(topic).made().await?;
         Ok(made.filter(|made| {
-            let is_taken = |entry: &Entry| match &entry.change {
-                Change::Past { counted, setup } => {
-                    *counted == made.counted && same_definitions(setup, &made.setup)
-                }
-                _ => false,
-            };
-            made.epoch == epoch && !journal.iter().any(is_taken)
+            let mut setups = journal.iter().filter_map(Entry::setup);
+            made.epoch == epoch && !setups.any(|setup| setup.counts_all_of(&made.setup))
         }))
     }
 
-    /// The state that was counted beside up to `counted`, with what lies between that and `until` read on.
-    pub(crate) async fn read_on<L: List>(
+    /// The state that was counted beside up to a place that the journal names.
+    pub(crate) async fn state_at<L: List>(&self, topic: &Topic, place: (u16, i64)) -> Result<Partition<L>> {
+        let loaded = load_at(&mut self.snapshots(topic), place).await?;
+        self.restored(topic, place, loaded)
+    }
+
+    fn restored<L: List>(
         &self,
         topic: &Topic,
-        journal: &[Entry],
-        (epoch, counted): (u16, i64),
-        until: i64,
+        (_, offset): (u16, i64),
+        loaded: Option<Loaded>,
     ) -> Result<Partition<L>> {
-        let fits = |epoch_found, position| {
-            ensure!(
-                (epoch_found, position) == (epoch, counted),
-                "it is of another offset"
-            );
-            Ok(())
-        };
-        let loaded = self
-            .snapshots(topic)
-            .load(|loaded| fits(loaded.epoch, loaded.position))
-            .await?;
-        let loaded = loaded.0.with_context(|| {
+        let loaded = loaded.with_context(|| {
             format!(
-                "{topic}: what was counted up to offset {counted} for definitions that are new there is gone. Restore the \
-                 snapshots under '~past', or run `cambium replay --topic {}` again",
-                topic.name
+                "{topic}: the state up to offset {offset} of definitions that were given their past there is gone. Restore \
+                 the snapshots under '~past'"
             )
         })?;
-        let mut partition: Partition<L> = Partition::restore(&loaded.head, loaded.users, self.key)
-            .context("what was counted beside cannot be used")?;
-        let wanted = partition.setup().clone();
-        let coming = journal
-            .iter()
-            .filter(|entry| entry.epoch == epoch && (counted..until).contains(&entry.offset));
-        let mut coming = coming.peekable();
-        let mut take = |records: &[Record<'_>]| {
+        let partition = Partition::restore(&loaded.head, loaded.users, self.key);
+        partition.context("what was counted beside cannot be used")
+    }
+
+    /// Reads on from where counting beside ended, and leaves the state there and the rows in ClickHouse: then the journal
+    /// may say that it comes into force there.
+    pub(crate) async fn bring_to<L: List, H>(
+        &self,
+        start: &Start<H>,
+        journal: &[Entry],
+        made: &Made,
+        offset: i64,
+    ) -> Result<Partition<L>> {
+        let topic = &start.topic;
+        let mut snapshots = self.snapshots(topic);
+        let place = (made.epoch, made.counted);
+        let loaded = load_at(&mut snapshots, place).await?;
+        let mut past = self.restored(topic, place, loaded)?;
+        self.read_on(&mut past, journal, made.counted..offset)?;
+        let written = start.writer.write(past.flush()?);
+        let written = tokio::time::timeout(PATIENCE, written).await;
+        written.context("ClickHouse does not take the rows in time")??;
+        let publication = snapshots.prepare(past.capture()?)?;
+        snapshots.publish(&publication).await?;
+        ensure!(
+            load_at(&mut snapshots, (made.epoch, offset)).await?.is_some(),
+            "the snapshot cannot be read from where it was written"
+        );
+        Ok(past)
+    }
+
+    fn read_on<L: List>(
+        &self,
+        past: &mut Partition<L>,
+        journal: &[Entry],
+        offsets: Range<i64>,
+    ) -> Result<()> {
+        let (topic, wanted) = (past.topic().clone(), past.setup().clone());
+        let of_log = journal.iter().filter(|entry| entry.epoch == past.epoch());
+        let coming: Vec<&Entry> = of_log.filter(|entry| offsets.contains(&entry.offset)).collect();
+        let mut coming = coming.into_iter().peekable();
+        let until = offsets.end;
+        self.reader.read(&topic, offsets, &mut |records| {
             for record in records {
                 while let Some(entry) = coming.next_if(|entry| entry.offset <= record.offset) {
-                    enter(&mut partition, &entry.change, &wanted)?;
+                    enter(past, &entry.change, &wanted)?;
                 }
-                partition.apply(record)?;
+                past.apply(record)?;
             }
             if let Some(last) = records.last() {
-                partition.mark(last);
+                past.mark(last);
             }
             Ok(())
-        };
-        self.reader.read(topic, counted..until, &mut take)?;
-        partition.pass_to(until);
-        Ok(partition)
+        })?;
+        past.pass_to(until);
+        Ok(())
     }
+}
+
+/// The state of just this place, if it is there and whole.
+async fn load_at(snapshots: &mut Snapshots, place: (u16, i64)) -> Result<Option<Loaded>> {
+    let is_there = |loaded: &Loaded| {
+        ensure!((loaded.epoch, loaded.position) == place, "it is of another place");
+        Ok(())
+    };
+    Ok(snapshots.load(is_there).await?.0)
 }
 
 /// What comes into force for the partition's owner does so here, as far as it decides how records are read and judged.
 fn enter<L: List>(partition: &mut Partition<L>, change: &Change, wanted: &Setup) -> Result<()> {
     match change {
-        Change::Setup(setup) | Change::Past { setup, .. } => change_setup(partition, beside(setup, wanted)),
+        Change::Setup(setup) | Change::Past(setup) => change_setup(partition, beside(setup, wanted)),
         Change::Schema { id, schema } => {
             partition.learn_schema(*id, schema.clone());
             Ok(())
@@ -125,21 +156,18 @@ fn enter<L: List>(partition: &mut Partition<L>, change: &Change, wanted: &Setup)
     }
 }
 
-/// Whether two setups count the same.
-fn same_definitions(one: &Setup, other: &Setup) -> bool {
-    one.definitions == other.definitions && one.week_start == other.week_start
-}
-
 /// Where a partition took over what was counted beside for these definitions, if it did.
 pub async fn taken_over(snapshots: &Snapshots, setup: &Setup) -> Result<Option<i64>> {
     let journal = snapshots.journal().await?;
     let taken = journal.iter().rev().find(|entry| match &entry.change {
-        Change::Past { setup: given, .. } => same_definitions(given, setup),
+        Change::Past(given) => given.counts_all_of(setup),
         _ => false,
     });
     Ok(taken.map(|entry| entry.offset))
 }
 
+/// For so long ClickHouse is waited for at a start.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Nearer than that to where the numbers are, the rest is read on by whoever takes over.
 const NEAR: i64 = 20_000;
 
@@ -267,9 +295,14 @@ impl<L: List, H: Held> Counting<L, H> {
         self.owner.go_on_ending()
     }
 
-    /// Lets the partition's owner take it over.
+    /// Lets the partition's owner take it over, when it is seen to be there.
     pub async fn leave(self) -> Result<()> {
-        let beside = self.start.store.beside().partition(&self.start.topic, 1);
+        let mut beside = self.start.store.beside().partition(&self.start.topic, 1);
+        let place = (self.epoch, self.owner.partition().position());
+        load_at(&mut beside, place).await?.with_context(|| {
+            let topic = &self.start.topic;
+            format!("{topic}: what was counted cannot be read from where it was written; start again")
+        })?;
         let made = Made {
             epoch: self.epoch,
             counted: self.owner.partition().position(),
@@ -282,7 +315,7 @@ impl<L: List, H: Held> Counting<L, H> {
 /// The owner's journal of this log, as it counts beside.
 fn journal_beside(entries: &[Entry], epoch: u16, wanted: &Setup) -> Vec<Entry> {
     let of_entry = |entry: &Entry| match &entry.change {
-        Change::Setup(setup) | Change::Past { setup, .. } => Change::Setup(Box::new(beside(setup, wanted))),
+        Change::Setup(setup) | Change::Past(setup) => Change::Setup(Box::new(beside(setup, wanted))),
         schema => schema.clone(),
     };
     let of_log = entries.iter().filter(|entry| entry.epoch == epoch);

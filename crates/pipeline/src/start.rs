@@ -9,11 +9,11 @@ use cambium_engine::{
     Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, origin_hash, saved_setup,
     version,
 };
-use cambium_snapshots::{Change, Creation, Entry, Loaded, Store};
+use cambium_snapshots::{Change, Creation, Entry, Loaded, Made, Store};
 use fail::fail_point;
 
 use crate::held::{Held, VERSIONED, quoted};
-use crate::owner::{Journal, bring_into_force};
+use crate::owner::{Journal, bring_into_force, take_over};
 use crate::past::{Pasts, Reader};
 use crate::{Owner, Rhythm};
 
@@ -96,21 +96,21 @@ impl<H> Start<H> {
     }
 }
 
-/// A configuration's setup as the journal has it: definitions keep the generation in which they are counted; and a
-/// process that was started before definitions were given their past does not take it from them.
+/// A configuration's setup as the journal has it: a generation that is counted and not shown yet goes on being counted; and
+/// a process that was started before definitions were given their past does not take it from them.
 fn as_journaled(setup: &Setup, journal: &[Entry]) -> Setup {
     let mut with_setup = journal.iter().rev().filter(|entry| entry.setup().is_some());
     let Some(last) = with_setup.next() else {
         return setup.clone();
     };
     let before = with_setup.next().and_then(Entry::setup);
-    if let Change::Past { setup: given, .. } = &last.change
-        && before.is_some_and(|before| setup.in_generations(|spec| before.generation_of(spec)) == *before)
+    if let Change::Past(given) = &last.change
+        && before.is_some_and(|before| setup.with_later_generations(before) == *before)
     {
         return (**given).clone();
     }
     match last.setup() {
-        Some(last) => setup.in_generations(|spec| last.generation_of(spec)),
+        Some(last) => setup.with_later_generations(last),
         None => setup.clone(),
     }
 }
@@ -260,22 +260,49 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let last = journal.iter().rev().find_map(Entry::setup);
     let wanted = as_journaled(&start.setup, &journal);
     let is_first_of_log = journal.iter().all(|entry| entry.epoch != epoch);
-    if last.unwrap_or(partition.setup()) != &wanted || is_first_of_log {
-        // Behind everything that was written under the old one, so that no row mixes the two.
-        let offset = if is_first_of_log {
-            position
-        } else {
-            position.max(settled_until)
+    let changes = last.unwrap_or(partition.setup()) != &wanted || is_first_of_log;
+    let pasts = start.pasts();
+    // Behind everything that was written under the old one, so that no row mixes the two.
+    let offset = if is_first_of_log {
+        position
+    } else {
+        position.max(settled_until)
+    };
+    let made = match &pasts {
+        Some(pasts) => pasts.made(&start.topic, epoch, &journal).await?,
+        None => None,
+    };
+    let found = made.as_ref().map(|made| made.counted);
+    // Unless the configuration says since then that something else is to be counted.
+    let is_wanted = |made: &Made| {
+        made.counted <= offset
+            && (!changes || wanted.in_first_generations() == made.setup.in_first_generations())
+    };
+    let mut past = None;
+    if let Some((pasts, made)) = pasts.as_ref().zip(made.filter(is_wanted)) {
+        let brought = pasts.bring_to(&start, &journal, &made, offset).await;
+        past = match brought {
+            Ok(past) => Some((past, made.setup)),
+            Err(error) => {
+                let topic = &start.topic;
+                tracing::warn!(%topic, "what was counted beside cannot be taken over: {error:#}. Run `cambium replay --topic` again");
+                None
+            }
         };
+    }
+    let change = match &past {
+        Some((_, given)) => Some(Change::Past(Box::new(wanted.with_past(given)))),
+        None => changes.then(|| Change::Setup(Box::new(wanted))),
+    };
+    if let Some(change) = change {
         journal.push(Entry {
             offset,
             epoch: partition.epoch(),
-            change: Change::Setup(Box::new(wanted)),
+            change,
         });
         snapshots.write_journal(&journal).await?;
         fail_point!("after-journaling");
     }
-    let pasts = start.pasts();
     let mut journal = Journal {
         next: journal
             .iter()
@@ -288,19 +315,19 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         && (entry.epoch, entry.offset) <= (epoch, position)
     {
         match (&entry.change, &pasts) {
-            (Change::Past { setup, counted }, Some(pasts)) => {
-                let past = pasts
-                    .read_on(&start.topic, &journal.entries, (epoch, *counted), position)
-                    .await?;
-                let taken = partition.take_over((**setup).clone(), past);
-                taken.context("what was counted beside cannot be used")?;
+            (Change::Past(setup), Some(pasts)) => {
+                let past = match past.take_if(|(past, _)| past.position() == position) {
+                    Some((past, _)) => past,
+                    None => pasts.state_at(&start.topic, (epoch, entry.offset)).await?,
+                };
+                take_over(&mut partition, (**setup).clone(), past)?;
             }
             _ => bring_into_force(&mut partition, entry.change.clone())?,
         }
         journal.next += 1;
     }
     let owner = Owner::new(partition, journal, snapshots, start.writer, start.rhythm, log.end);
-    Ok(owner.with_pasts(pasts))
+    Ok(owner.with_pasts(pasts, found))
 }
 
 /// Refuses a topic to which partitions were added; a new one has no past of its own to tell by.

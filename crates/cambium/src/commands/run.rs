@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::is_passing;
-use cambium_engine::{Setup, Topic};
+use cambium_engine::{Found, Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, Settings, Source, Worker};
+use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, Settings, Source, TopicNow, Worker};
 use cambium_pipeline::{
     Generations, Log, Owner, Reader, Start, StartError, counted_generations, show_definitions, start,
 };
@@ -235,18 +235,40 @@ impl Assigner for Owners {
             partitions: held.now.partitions,
             look: &|offset| held.look(offset),
         };
+        let waits = Waits {
+            runtime: self.runtime.clone(),
+            stop: self.stop.clone(),
+        };
+        let owner = waits.start(&with, log)?;
+        self.health.has_partitions();
+        Ok(PartitionWorker {
+            owner,
+            again: Again {
+                with,
+                waits,
+                earliest: held.earliest,
+                now: held.now.clone(),
+            },
+            registry: source.registry.clone(),
+            runtime: self.runtime.clone(),
+            waiting: None,
+            health: self.health.clone(),
+        })
+    }
+}
+
+/// Starts partitions, and waits for a server that is away.
+#[derive(Clone)]
+struct Waits {
+    runtime: tokio::runtime::Handle,
+    stop: Arc<AtomicBool>,
+}
+
+impl Waits {
+    fn start(&self, with: &Start, log: Log<'_>) -> Result<Owner<Processors>> {
         loop {
             match self.runtime.block_on(start(with.clone(), log)) {
-                Ok(owner) => {
-                    self.health.has_partitions();
-                    return Ok(PartitionWorker {
-                        owner,
-                        registry: source.registry.clone(),
-                        runtime: self.runtime.clone(),
-                        waiting: None,
-                        health: self.health.clone(),
-                    });
-                }
+                Ok(owner) => return Ok(owner),
                 // What only a person can decide ends the program; a server that is away comes back.
                 Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
                 Err(_) if self.stop.load(Ordering::Relaxed) => return Err(Interrupted.into()),
@@ -259,8 +281,17 @@ impl Assigner for Owners {
     }
 }
 
+/// What a partition is started with once more.
+struct Again {
+    with: Start,
+    waits: Waits,
+    earliest: i64,
+    now: TopicNow,
+}
+
 struct PartitionWorker {
     owner: Owner<Processors>,
+    again: Again,
     registry: Option<Arc<Registry>>,
     runtime: tokio::runtime::Handle,
     /// While the registry is away.
@@ -319,8 +350,8 @@ impl Worker for PartitionWorker {
         while taken < records.len() {
             let applied = self.owner.apply_all(&records[taken..])?;
             taken += applied.records;
-            if applied.waits {
-                break;
+            if applied.wants_past {
+                self.runtime.block_on(self.owner.take_past())?;
             }
             if let Some(id) = applied.wants_schema
                 && !self.answer(id)?
@@ -338,6 +369,32 @@ impl Worker for PartitionWorker {
 
     fn is_full(&self) -> bool {
         self.owner.is_full()
+    }
+
+    fn wants_to_start_again(&self) -> bool {
+        self.owner.wants_to_start_again()
+    }
+
+    fn start_again(self, end_offset: i64) -> Result<Self> {
+        let Again {
+            with,
+            waits,
+            earliest,
+            now,
+        } = &self.again;
+        let position = self.owner.finish()?.position();
+        let log = Log {
+            earliest: *earliest,
+            end: end_offset.max(position),
+            // It is not the first start.
+            first: position,
+            id: now.id.as_deref(),
+            partitions: now.partitions,
+            // It is the log that was read until now.
+            look: &|_| Ok(Found::Unknown),
+        };
+        let owner = waits.start(with, log)?;
+        Ok(PartitionWorker { owner, ..self })
     }
 
     fn finish(self) -> Result<i64> {

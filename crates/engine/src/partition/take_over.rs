@@ -4,12 +4,6 @@ use super::Partition;
 use crate::{List, Map, Renames, Setup, SnapshotError};
 
 impl<L: List> Partition<L> {
-    /// Whether another partition has read the same log up to the same place.
-    pub fn is_together_with(&self, other: &Partition<L>) -> bool {
-        let place = |one: &Partition<L>| (one.topic.clone(), one.epoch, one.position);
-        place(self) == place(other)
-    }
-
     /// Nothing that was ever a record lies between the position and `offset`: all before that is in the state.
     pub fn pass_to(&mut self, offset: i64) {
         self.position = self.position.max(offset);
@@ -17,9 +11,8 @@ impl<L: List> Partition<L> {
 
     /// From the present position on, another setup holds, as with [`Partition::change_setup`]; those of its definitions
     /// that `other` counts begin with what that has counted, where it began. What rows `other` still had to leave are
-    /// left with the next flush. The two are at one place of one log, and no capture is under way.
+    /// left with the next flush. The two are at one place of one log, or what lies between is lost to both.
     pub fn take_over(&mut self, setup: Setup, mut other: Partition<L>) -> Result<(), SnapshotError> {
-        assert!(self.is_together_with(&other) && !self.is_capturing());
         self.settled.append(other.flush()?);
         self.enter_setup(setup)?;
         let watermark = self.watermark.or(other.watermark);

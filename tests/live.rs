@@ -13,6 +13,7 @@ mod hostile;
 mod kafka;
 mod keys;
 mod meanings;
+mod past;
 mod registry;
 mod secure;
 mod sketches;

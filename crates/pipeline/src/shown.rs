@@ -72,12 +72,12 @@ pub async fn highest_generations(client: &Client) -> Result<Generations> {
 
 async fn generations(client: &Client, filter: &str) -> Result<Generations> {
     let query = format!(
-        "SELECT kind, name, max(generation) AS generation FROM definition_rows {filter} GROUP BY kind, name"
+        "SELECT kind, name, max(generation) AS highest FROM definition_rows {filter} GROUP BY kind, name"
     );
     let rows = client.rows(&query).await?;
     let generations = rows.iter().filter_map(|row| {
         let name = (row["kind"].as_str()?.to_owned(), row["name"].as_str()?.to_owned());
-        Some((name, row["generation"].as_u64()? as u32))
+        Some((name, row["highest"].as_u64()? as u32))
     });
     Ok(generations.collect())
 }

@@ -1,0 +1,207 @@
+//! `cambium replay --topic`: a definition that is new is given its past while `cambium run` goes on, and nobody sees half
+//! of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cambium_clickhouse::Client;
+use cambium_clickhouse::embedded::Child as Engine;
+use cambium_kafka::{LocalKafka, Producer, create_topic};
+
+use super::{Process, client, engine, number, program};
+
+const ADDED: &str = r#"
+[[funnel]]
+name = "purchase"
+steps = ["view", "cart", "buy"]
+within = "1 day"
+"#;
+const BEFORE: u64 = 60_000;
+
+struct World {
+    directory: tempfile::TempDir,
+    engine: Engine,
+    client: Client,
+    brokers: String,
+}
+
+impl World {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn configuration(&self, name: &str, more: &str) -> PathBuf {
+        let path = self.path().join(name);
+        let text = format!(
+            "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\n[clickhouse]\nurl = \"{}\"\n[http]\nlisten = \"\"\n{more}",
+            self.brokers,
+            self.engine.url()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, command: &str, config: &Path) -> Command {
+        let mut program = Command::new(program());
+        program
+            .arg(command)
+            .arg("--config")
+            .arg(config)
+            .arg("--data")
+            .arg(self.path())
+            .env("CAMBIUM_LOG", "warn");
+        program
+    }
+
+    fn replay(&self, config: &Path) -> Command {
+        let mut replay = self.command("replay", config);
+        replay.args(["--topic", "events", "--definition", "purchase"]);
+        replay
+    }
+
+    async fn number(&self, query: &str) -> i64 {
+        number(&self.client, query).await.unwrap()
+    }
+
+    async fn wait_for(&self, query: &str, least: i64) {
+        let begun = Instant::now();
+        while number(&self.client, query).await.unwrap_or(-1) < least {
+            assert!(
+                begun.elapsed() < Duration::from_secs(90),
+                "{query}: not {least} in time"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The users of each step, and of the first step those that every event was counted of by then.
+    async fn steps(&self) -> Vec<i64> {
+        let query = "SELECT step, uniqCombined64Merge(users) AS users FROM funnel_users WHERE grain = 'day' GROUP BY step ORDER BY step";
+        let rows = self.client.rows(query).await.unwrap();
+        rows.iter().map(|row| row["users"].as_i64().unwrap()).collect()
+    }
+}
+
+/// One event of a shop: every user looks, every second fills a cart, every fourth buys.
+fn send(producer: &Producer, number: u64) {
+    let user = number / 3;
+    let event = match number % 3 {
+        0 => "view",
+        1 if user.is_multiple_of(2) => "cart",
+        2 if user.is_multiple_of(4) => "buy",
+        _ => "look",
+    };
+    let time = 1_700_000_000_000 + number as i64;
+    let line = format!(
+        r#"{{"message_id":"{number}","app":"shop","event":"{event}","user_id":"u{user}","timestamp":{time},"platform":"p{}"}}"#,
+        user % 7
+    );
+    producer.send("events", line.as_bytes(), Some(time)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_is_given_its_past_while_the_others_go_on() {
+    let kafka = LocalKafka::start().unwrap();
+    create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 3)
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory.path().join("engine"));
+    let world = World {
+        client: client(engine.url()),
+        brokers: kafka.brokers(),
+        directory,
+        engine,
+    };
+    let producer = Producer::new(&world.brokers, &BTreeMap::new()).unwrap();
+    (0..BEFORE).for_each(|number| send(&producer, number));
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let before = world.configuration("before.toml", "");
+    let after = world.configuration("after.toml", ADDED);
+    let running = Process::start(&mut world.command("run", &before));
+    world
+        .wait_for("SELECT sum(offset) FROM progress", BEFORE as i64)
+        .await;
+
+    // Events go on meanwhile.
+    let stop = Arc::new(AtomicBool::new(false));
+    let sent = Arc::new(AtomicU64::new(BEFORE));
+    let sending = std::thread::spawn({
+        let (stop, sent) = (stop.clone(), sent.clone());
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                let next = sent.load(Ordering::Relaxed);
+                (next..next + 30).for_each(|number| send(&producer, number));
+                producer.flush(Duration::from_secs(30)).unwrap();
+                sent.store(next + 30, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    });
+    // Cut off twice on the way: at once, and when rows are there.
+    for rows in [0, 1] {
+        let replaying = Process::start(&mut world.replay(&after));
+        let of_it = "SELECT count() FROM definition_rows WHERE name = 'purchase'";
+        world.wait_for(of_it, rows).await;
+        drop(replaying);
+        assert_eq!(world.steps().await, [0; 0], "half of it is shown");
+    }
+    let mut replaying = Process::start(&mut world.replay(&after));
+    let begun = Instant::now();
+    let status = loop {
+        let least = world.number("SELECT sum(offset) FROM progress").await;
+        let steps = world.steps().await;
+        // Everything that was counted before it was asked, or nothing.
+        assert!(
+            steps.is_empty() || steps[0] * 101 / 100 >= least / 3,
+            "half of it is shown: {steps:?} of {least} events"
+        );
+        if let Some(status) = replaying.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "it takes too long");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(status.success(), "{status}");
+    stop.store(true, Ordering::Relaxed);
+    sending.join().unwrap();
+    let sent = sent.load(Ordering::Relaxed) as i64;
+    world.wait_for("SELECT sum(offset) FROM progress", sent).await;
+    check(&world, sent).await;
+    running.end();
+
+    // With the new configuration it is the same, and nothing is counted twice.
+    let running = Process::start(&mut world.command("run", &after));
+    world
+        .wait_for(
+            "SELECT toInt64(now() - max(flushed_at) < 3 AND min(flushed_at) > now() - 5) FROM progress",
+            1,
+        )
+        .await;
+    check(&world, sent).await;
+    running.end();
+}
+
+/// The numbers are those of the events that were sent.
+async fn check(world: &World, sent: i64) {
+    let users = sent / 3;
+    let expected = [users, (users + 1) / 2, (users + 3) / 4];
+    let steps = world.steps().await;
+    for (found, expected) in steps.iter().zip(expected) {
+        assert!(
+            (found - expected).abs() * 100 <= expected,
+            "{steps:?}, not {expected}"
+        );
+    }
+    assert_eq!(steps.len(), 3);
+    let exact = "SELECT uniqExact(user) FROM sessions";
+    assert_eq!(world.number(exact).await, users);
+    assert_eq!(world.number("SELECT sum(events) FROM event_counts").await, sent);
+    assert_eq!(world.number("SELECT sum(read) FROM records").await, sent);
+    let origins = "SELECT max(start) FROM origins WHERE id IN (SELECT id FROM definitions WHERE name = 'purchase' AND shown)";
+    assert_eq!(world.number(origins).await, 0);
+}

@@ -7,4 +7,5 @@ pub mod check;
 mod funnels;
 pub mod model;
 mod property;
+mod releases;
 mod take_over;

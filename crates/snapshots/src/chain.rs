@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::merge::Merge;
-use crate::part::{Head, Reader, Writer};
+use crate::part::{Head, OfLaterRelease, Reader, Writer};
 use crate::{Creation, Entry, Made, Store};
 
 const JOURNAL: &str = "journal.json";
@@ -97,6 +97,9 @@ impl Snapshots {
     }
 
     /// The newest snapshot that is whole and fits, and what was passed over on the way to it.
+    ///
+    /// # Errors
+    /// Where one was written by a later release, which this one cannot read.
     pub async fn load(
         &mut self,
         fits: impl Fn(&Loaded) -> Result<()>,
@@ -111,6 +114,8 @@ impl Snapshots {
                     self.chain = chain;
                     return Ok((Some(loaded), passed_over));
                 }
+                // An older one would be gone on from, and what the later release counted since would be forgotten.
+                Err(error) if error.chain().any(|cause| cause.is::<OfLaterRelease>()) => return Err(error),
                 Err(error) => passed_over.push(format!("{name}: {error:#}")),
             }
         }

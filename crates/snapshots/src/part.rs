@@ -6,12 +6,20 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use anyhow::{Context, Result, bail, ensure};
 use cambium_engine::{Bug, bug};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 use zstd::stream::{read, write};
 
-const MAGIC: &[u8; 8] = b"cambium2";
-/// The magic and the checksum.
+/// What each file begins with, and behind it the number of its form.
+const MAGIC: &[u8] = b"cambium";
+/// The form that is written. In every form from this one on, behind the number stands a checksum of the number and of all that
+/// follows, so that a later form is told from damage. The one before, which is read too, had its length beside the checksum,
+/// and the number of its users in front of them in the place of an end behind.
+const FORM: u8 = b'2';
+const FORM_BEFORE: u8 = b'1';
+/// The magic, the form and the checksum.
 const FRONT: usize = 16;
+/// Names are not longer.
+const NAME: usize = 256;
 /// So much is read at a time.
 const READ: usize = 1 << 16;
 
@@ -49,6 +57,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub fn new(head: &Head) -> Result<Writer> {
         let mut front = MAGIC.to_vec();
+        front.push(FORM);
         front.resize(FRONT, 0);
         let mut body = write::Encoder::new(front, 1).context("the snapshot cannot be compressed")?;
         let encoded = postcard::to_stdvec(head).context("the snapshot cannot be encoded")?;
@@ -76,8 +85,8 @@ impl Writer {
     pub fn finish(mut self) -> Result<(String, Vec<u8>)> {
         put(&mut self.body, &None::<Mark>)?;
         let mut bytes = self.body.finish().context("the snapshot cannot be compressed")?;
-        let checksum = xxh3_64(&bytes[FRONT..]);
-        bytes[MAGIC.len()..FRONT].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = xxh3_64_with_seed(&bytes[FRONT..], FORM.into());
+        bytes[MAGIC.len() + 1..FRONT].copy_from_slice(&checksum.to_le_bytes());
         let content = xxh3_64(&bytes) as u32;
         Ok((format!("{}-{content:08x}.{}", self.name, self.extension), bytes))
     }
@@ -97,7 +106,14 @@ pub(crate) struct Reader {
     pub head: Head,
     body: BufReader<read::Decoder<'static, BufReader<Box<dyn Held>>>>,
     last: Option<Who>,
+    /// How many users there are to come, where that is said in front of them.
+    left: Option<u64>,
 }
+
+/// A snapshot that another release wrote, and this one cannot read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is of a later release, in form {0}: start that release, or a later one")]
+pub struct OfLaterRelease(char);
 
 impl Reader {
     /// Reads it once to see whether it is whole, and then again.
@@ -106,27 +122,50 @@ impl Reader {
         file.by_ref().take(FRONT as u64).read_to_end(&mut front)?;
         ensure!(front.len() == FRONT, "it is {} bytes long: torn", front.len());
         if &front[..MAGIC.len()] != MAGIC {
-            bail!("it does not begin as a snapshot of this release does");
+            bail!("it does not begin as a snapshot does");
         }
+        let form = front[MAGIC.len()];
+        if form == FORM_BEFORE {
+            // The length, which says nothing that the rest does not; then the checksum.
+            file.by_ref().take(8).read_to_end(&mut front)?;
+        }
+        let begins = file.stream_position()?;
+        let seed = if form == FORM_BEFORE { 0 } else { form.into() };
         ensure!(
-            front[MAGIC.len()..] == checksum_of(&mut file)?.to_le_bytes() || bug(Bug::DamageNotSeen),
+            front.ends_with(&checksum_of(&mut file, seed)?.to_le_bytes()) || bug(Bug::DamageNotSeen),
             "its checksum does not match: torn or damaged"
         );
-        file.seek(SeekFrom::Start(FRONT as u64))?;
+        ensure!(form <= FORM, OfLaterRelease(char::from(form)));
+        file.seek(SeekFrom::Start(begins))?;
         let body = read::Decoder::new(file).context("it cannot be decompressed")?;
         let mut body = BufReader::new(body);
-        let length = take(&mut body)?;
-        let head = postcard::from_bytes(&bytes_of(&mut body, length)?).context("it cannot be decoded")?;
+        let (head, left) = if form == FORM_BEFORE {
+            let head = take(&mut body)?;
+            (head, Some(take(&mut body)?))
+        } else {
+            let length = take(&mut body)?;
+            let head = bytes_of(&mut body, length)?;
+            (postcard::from_bytes(&head).context("it cannot be decoded")?, None)
+        };
         Ok(Reader {
             head,
             body,
             last: None,
+            left,
         })
     }
 
     /// The next user, and their state; none: forgotten. Nothing behind the last one.
     pub fn user(&mut self) -> Result<Option<User>> {
-        let Some(Mark { who, length }) = take(&mut self.body)? else {
+        let mark = match &mut self.left {
+            Some(0) => None,
+            Some(left) => {
+                *left -= 1;
+                Some(take(&mut self.body)?)
+            }
+            None => take(&mut self.body)?,
+        };
+        let Some(Mark { who, length }) = mark else {
             return Ok(None);
         };
         ensure!(self.last < Some(who), "its users are not in order");
@@ -146,8 +185,8 @@ fn bytes_of(body: &mut impl Read, length: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn checksum_of(rest: &mut impl Read) -> Result<u64> {
-    let (mut checksum, mut some) = (Xxh3::new(), vec![0; READ]);
+fn checksum_of(rest: &mut impl Read, seed: u64) -> Result<u64> {
+    let (mut checksum, mut some) = (Xxh3::with_seed(seed), vec![0; READ]);
     loop {
         match rest.read(&mut some)? {
             0 => return Ok(checksum.digest()),
@@ -157,7 +196,7 @@ fn checksum_of(rest: &mut impl Read) -> Result<u64> {
 }
 
 fn take<T: for<'de> Deserialize<'de>>(body: &mut impl Read) -> Result<T> {
-    let (what, _) = postcard::from_io((body, &mut [])).context("it cannot be decoded")?;
+    let (what, _) = postcard::from_io((body, &mut [0; NAME])).context("it cannot be decoded")?;
     Ok(what)
 }
 
@@ -208,6 +247,17 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read(&bytes[..length]).is_err(), "cut at {length}");
         }
+    }
+
+    /// Whole, and of a form that is not known: it is no damage, and never passed over.
+    #[test]
+    fn a_later_release_is_told() {
+        let mut bytes = written(&[((0, 1), None)]);
+        bytes[MAGIC.len()] = b'7';
+        let checksum = xxh3_64_with_seed(&bytes[FRONT..], b'7'.into());
+        bytes[MAGIC.len() + 1..FRONT].copy_from_slice(&checksum.to_le_bytes());
+        let error = read(&bytes).unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&OfLaterRelease('7')));
     }
 
     #[test]

@@ -140,6 +140,7 @@ async fn a_definition_is_given_its_past_while_the_others_go_on() {
                 sent.store(next + 30, Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(20));
             }
+            producer
         }
     });
     // Cut off twice on the way: at once, and when rows are there.
@@ -168,10 +169,38 @@ async fn a_definition_is_given_its_past_while_the_others_go_on() {
     };
     assert!(status.success(), "{status}");
     stop.store(true, Ordering::Relaxed);
-    sending.join().unwrap();
+    let producer = sending.join().unwrap();
     let sent = sent.load(Ordering::Relaxed) as i64;
     world.wait_for("SELECT sum(offset) FROM progress", sent).await;
     check(&world, sent).await;
+
+    // Told to, the process takes the configuration again, without an end: one with a mistake is not taken.
+    let hang_up = || {
+        let id = running.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-HUP", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    world.configuration("before.toml", "[[unique]]\nname = \"lookers\"\nevnt = \"look\"\n");
+    hang_up();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lookers = format!("{ADDED}[[unique]]\nname = \"lookers\"\nevent = \"look\"\n");
+    world.configuration("before.toml", &lookers);
+    hang_up();
+    let of_it = "SELECT count() FROM origins WHERE id IN (SELECT id FROM definitions WHERE name = 'lookers' AND shown)";
+    world.wait_for(of_it, 3).await;
+    (sent as u64..sent as u64 + 300).for_each(|number| send(&producer, number));
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let sent = sent + 300;
+    world.wait_for("SELECT sum(offset) FROM progress", sent).await;
+    check(&world, sent).await;
+    // Of a hundred users, every second looks once, and every other twice.
+    let lookers = "SELECT sum(users) FROM active_users WHERE metric = 'lookers' AND grain = 'day'";
+    assert_eq!(world.number(lookers).await, 75);
     running.end();
 
     // With the new configuration it is the same, and nothing is counted twice.

@@ -7,6 +7,7 @@ pub mod health;
 pub mod http;
 pub mod reader;
 pub mod warehouse;
+mod workers;
 
 use cambium_counts::EventCounts;
 use cambium_funnels::Funnel;

@@ -113,7 +113,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Arc::default(),
     ));
     let consuming = super::run::consume(
-        &config,
+        (&config, None),
         warehouse.start(&config, &place.data, false)?,
         stop.clone(),
         Default::default(),

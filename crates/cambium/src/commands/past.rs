@@ -16,10 +16,11 @@ use cambium_snapshots::Plan;
 use indicatif::ProgressBar;
 
 use super::replay::bar;
-use super::run::{KafkaLogs, in_generations, kafka};
+use super::run::{in_generations, kafka};
 use crate::Processors;
 use crate::config::{Config, ConfigError};
 use crate::warehouse::Warehouse;
+use crate::workers::KafkaLogs;
 
 /// Between two looks at how far `cambium run` is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

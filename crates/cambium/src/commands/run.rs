@@ -1,29 +1,28 @@
 //! `cambium run`: consume for ever.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use cambium_clickhouse::is_passing;
-use cambium_engine::{Found, Setup, Topic};
-use cambium_event::Record;
-use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, Settings, Source, TopicNow, Worker};
-use cambium_pipeline::{
-    Generations, Log, Owner, Reader, Start, StartError, counted_generations, show_definitions, start,
-};
+use cambium_clickhouse::Client;
+use cambium_engine::Setup;
+use cambium_kafka::{LogReader, Settings, Source};
+use cambium_pipeline::{Generations, Start, counted_generations, show_definitions};
 use clap::Args;
 
 use super::Where;
 use crate::Processors;
-use crate::config::{self, Config, ConfigError};
-use crate::health::{Health, Waiting};
+use crate::config::{Config, ConfigError};
+use crate::health::Health;
 use crate::http;
 use crate::warehouse::Warehouse;
+use crate::workers::{Interrupted, KafkaLogs, Owners, RETRY, Setups, SourceOfTopic, is_away};
 
 /// Consume the configured topics for ever.
+///
+/// Told to by SIGHUP, it takes the configuration again: definitions that are new or changed begin there.
 ///
 /// Example: cambium run --config cambium.toml
 #[derive(Args, Debug)]
@@ -68,7 +67,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             Arc::default(),
         ))
     });
-    let consumed = consume(&config, start, stop.clone(), health).await;
+    let path = Some(arguments.place.config);
+    let consumed = consume((&config, path), start, stop.clone(), health).await;
     stop.store(true, Ordering::Relaxed);
     if let Some(watching) = watching
         && let Err(error) = watching.await.context("the alerts ended")?
@@ -80,25 +80,74 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 
 /// ClickHouse with its tables, and the configured definitions shown; waits for a server that is away.
 pub(super) async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
-    loop {
-        let opened = async {
-            let warehouse = Warehouse::open_for_counting(config, data).await?;
-            show_definitions::<Processors>(&warehouse.client, &config.setup, config.hash_key()?).await?;
-            Ok(warehouse)
+    until_it_is_there(|| async {
+        let warehouse = Warehouse::open_for_counting(config, data).await?;
+        show_definitions::<Processors>(&warehouse.client, &config.setup, config.hash_key()?).await?;
+        Ok(warehouse)
+    })
+    .await
+}
+
+/// What is to be counted of each topic, in the generations that are counted.
+async fn setups_of(config: &Config, client: &Client) -> Result<BTreeMap<String, Setup>> {
+    let mut setups = BTreeMap::new();
+    for source in &config.sources {
+        let counted = counted_generations(client, &source.topic).await?;
+        setups.insert(
+            source.topic.clone(),
+            in_generations(&config.setup_of(source)?, &counted),
+        );
+    }
+    Ok(setups)
+}
+
+/// Takes the configuration again whenever the process is told to (SIGHUP): what is to be counted, and what is shown.
+async fn take_changes(path: PathBuf, client: Client, setups: Arc<Setups>) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut told) = signal(SignalKind::hangup()) else {
+            return;
         };
-        match opened.await {
-            Err(error) if is_away(&error) => {
-                tracing::warn!("{error:#}; trying again");
-                tokio::time::sleep(RETRY).await;
+        while told.recv().await.is_some() {
+            match take_change(&path, &client).await {
+                Ok(changed) => {
+                    tracing::info!(
+                        "{} is taken again: what is to be counted holds from here on, all else from the next start on",
+                        path.display()
+                    );
+                    setups.change(changed);
+                }
+                Err(error) => tracing::error!("{error:#}; what was counted before is counted on"),
             }
-            opened => return opened,
         }
     }
 }
 
-/// Consumes until `stop` is set; tells what it lacks meanwhile.
+async fn take_change(path: &Path, client: &Client) -> Result<BTreeMap<String, Setup>> {
+    let config = Config::read(path)?;
+    let key = config.hash_key()?;
+    until_it_is_there(|| show_definitions::<Processors>(client, &config.setup, key)).await?;
+    until_it_is_there(|| setups_of(&config, client)).await
+}
+
+/// Tries again for as long as ClickHouse is away.
+async fn until_it_is_there<T, F: Future<Output = Result<T>>>(what: impl Fn() -> F) -> Result<T> {
+    loop {
+        match what().await {
+            Err(error) if is_away(&error) => {
+                tracing::warn!("{error:#}; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Consumes until `stop` is set; tells what it lacks meanwhile. The configuration is taken again from `path` when the process
+/// is told to.
 pub async fn consume(
-    config: &Config,
+    (config, path): (&Config, Option<PathBuf>),
     start: Start,
     stop: Arc<AtomicBool>,
     health: Arc<Health>,
@@ -109,26 +158,29 @@ pub async fn consume(
         reader: Some(Arc::new(KafkaLogs(LogReader::new(&settings)))),
         ..start
     };
+    let setups = Arc::new(Setups::default());
+    setups.change(until_it_is_there(|| setups_of(config, &start.held)).await?);
     let mut topics = BTreeMap::new();
     for source in &config.sources {
         let topic = SourceOfTopic {
-            setup: in_generations(
-                &config.setup_of(source)?,
-                &counted_generations(&start.held, &source.topic).await?,
-            ),
             start: source.start,
             registry: config.registry(source)?.map(Arc::new),
         };
         topics.insert(source.topic.clone(), topic);
     }
+    let taking = path.map(|path| tokio::spawn(take_changes(path, start.held.clone(), setups.clone())));
     let owners = Owners {
         start,
         topics,
+        setups,
         health,
         runtime: tokio::runtime::Handle::current(),
         stop: stop.clone(),
     };
     let consumed = tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await;
+    if let Some(taking) = taking {
+        taking.abort();
+    }
     match consumed.context("consuming ended")? {
         Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => Ok(()),
         consumed => consumed,
@@ -152,252 +204,4 @@ pub(super) fn kafka(config: &Config) -> Result<Settings> {
 /// The definitions in the generations that are counted.
 pub(super) fn in_generations(setup: &Setup, counted: &Generations) -> Setup {
     setup.in_generations(|spec| counted.get(&(spec.kind.clone(), spec.name.clone())).copied())
-}
-
-/// A start that was waiting when the process was asked to end: nothing was read yet, and nothing is lost.
-#[derive(Debug, thiserror::Error)]
-#[error("ended while a partition waited for ClickHouse")]
-struct Interrupted;
-
-/// Between two tries to reach ClickHouse at a start.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Whether ClickHouse could not be reached, or cannot do just now what it was asked for, as against having said no, or not
-/// being who we trust.
-fn is_away(error: &anyhow::Error) -> bool {
-    // As rustls says it; no library on the way hands its error on as what it is.
-    let mut causes = error.chain().map(ToString::to_string);
-    let is_stranger = causes.any(|cause| cause.starts_with("invalid peer certificate"));
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
-    causes.any(is_passing) && !is_stranger
-}
-
-/// What the partitions of one topic have of their own.
-struct SourceOfTopic {
-    setup: Setup,
-    start: config::Start,
-    registry: Option<Arc<Registry>>,
-}
-
-/// The logs of topics, to be read again beside whoever consumes them.
-pub(super) struct KafkaLogs(pub LogReader);
-
-impl Reader for KafkaLogs {
-    fn read(
-        &self,
-        topic: &Topic,
-        offsets: Range<i64>,
-        take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
-    ) -> Result<()> {
-        self.0.read(&topic.name, topic.partition, offsets, take)
-    }
-}
-
-/// Makes the owners of partitions as they are assigned.
-struct Owners {
-    start: Start,
-    topics: BTreeMap<String, SourceOfTopic>,
-    health: Arc<Health>,
-    runtime: tokio::runtime::Handle,
-    stop: Arc<AtomicBool>,
-}
-
-impl Assigner for Owners {
-    type Worker = PartitionWorker;
-
-    fn hears(&self, news: News) {
-        self.health.hears(news);
-    }
-
-    fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {
-        let topic = held.topic;
-        let source = self
-            .topics
-            .get(topic)
-            .with_context(|| format!("topic {topic} is not in the configuration"))?;
-        let first = match source.start {
-            config::Start::Latest => held.end,
-            config::Start::Earliest => held.earliest,
-        };
-        let with = Start {
-            topic: Topic {
-                name: topic.to_owned(),
-                partition: held.partition,
-            },
-            setup: source.setup.clone(),
-            ..self.start.clone()
-        };
-        let log = Log {
-            earliest: held.earliest,
-            end: held.end,
-            first,
-            id: held.now.id.as_deref(),
-            partitions: held.now.partitions,
-            look: &|offset| held.look(offset),
-        };
-        let waits = Waits {
-            runtime: self.runtime.clone(),
-            stop: self.stop.clone(),
-        };
-        let owner = waits.start(&with, log)?;
-        self.health.has_partitions();
-        Ok(PartitionWorker {
-            owner,
-            again: Again {
-                with,
-                waits,
-                earliest: held.earliest,
-                now: held.now.clone(),
-            },
-            registry: source.registry.clone(),
-            runtime: self.runtime.clone(),
-            waiting: None,
-            health: self.health.clone(),
-        })
-    }
-}
-
-/// Starts partitions, and waits for a server that is away.
-#[derive(Clone)]
-struct Waits {
-    runtime: tokio::runtime::Handle,
-    stop: Arc<AtomicBool>,
-}
-
-impl Waits {
-    fn start(&self, with: &Start, log: Log<'_>) -> Result<Owner<Processors>> {
-        loop {
-            match self.runtime.block_on(start(with.clone(), log)) {
-                Ok(owner) => return Ok(owner),
-                // What only a person can decide ends the program; a server that is away comes back.
-                Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
-                Err(_) if self.stop.load(Ordering::Relaxed) => return Err(Interrupted.into()),
-                Err(error) => {
-                    tracing::warn!("{error:#}; trying again");
-                    std::thread::sleep(RETRY);
-                }
-            }
-        }
-    }
-}
-
-/// What a partition is started with once more.
-struct Again {
-    with: Start,
-    waits: Waits,
-    earliest: i64,
-    now: TopicNow,
-}
-
-struct PartitionWorker {
-    owner: Owner<Processors>,
-    again: Again,
-    registry: Option<Arc<Registry>>,
-    runtime: tokio::runtime::Handle,
-    /// While the registry is away.
-    waiting: Option<WaitsForRegistry>,
-    health: Arc<Health>,
-}
-
-struct WaitsForRegistry {
-    warned_at: Instant,
-    /// `/readyz` says so for as long as this lives.
-    _said: Waiting,
-}
-
-/// Between two warnings of the same kind.
-const WARN_EVERY: Duration = Duration::from_secs(10);
-
-impl PartitionWorker {
-    /// Answers what a record's schema is; false while the registry is away.
-    fn answer(&mut self, id: u32) -> Result<bool> {
-        let asked = match &self.registry {
-            Some(registry) => self.runtime.block_on(registry.schema(id)),
-            None => Ok(None),
-        };
-        match asked {
-            Ok(schema) => {
-                self.waiting = None;
-                self.owner.answer(id, schema)?;
-                Ok(true)
-            }
-            Err(error) => {
-                let warned_at = self.waiting.as_ref().map(|waiting| waiting.warned_at);
-                if warned_at.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                    self.waiting = Some(WaitsForRegistry {
-                        warned_at: Instant::now(),
-                        _said: self.health.waits_for_registry(),
-                    });
-                    tracing::warn!("{error:#}; reading waits for it");
-                }
-                Ok(false)
-            }
-        }
-    }
-}
-
-impl Worker for PartitionWorker {
-    fn position(&self) -> i64 {
-        self.owner.partition().position()
-    }
-
-    fn wants_headers(&self) -> bool {
-        self.owner.wants_headers()
-    }
-
-    fn apply(&mut self, records: &[Record<'_>]) -> Result<usize> {
-        let mut taken = 0;
-        while taken < records.len() {
-            let applied = self.owner.apply_all(&records[taken..])?;
-            taken += applied.records;
-            if applied.wants_past {
-                self.runtime.block_on(self.owner.take_past())?;
-            }
-            if let Some(id) = applied.wants_schema
-                && !self.answer(id)?
-            {
-                break;
-            }
-        }
-        Ok(taken)
-    }
-
-    fn tick(&mut self, end_offset: i64) -> Result<i64> {
-        self.owner.tick(end_offset)?;
-        Ok(self.owner.acknowledged())
-    }
-
-    fn is_full(&self) -> bool {
-        self.owner.is_full()
-    }
-
-    fn wants_to_start_again(&self) -> bool {
-        self.owner.wants_to_start_again()
-    }
-
-    fn start_again(self, end_offset: i64) -> Result<Self> {
-        let Again {
-            with,
-            waits,
-            earliest,
-            now,
-        } = &self.again;
-        let position = self.owner.finish()?.position();
-        let log = Log {
-            earliest: *earliest,
-            end: end_offset.max(position),
-            // It is not the first start.
-            first: position,
-            id: now.id.as_deref(),
-            partitions: now.partitions,
-            // It is the log that was read until now.
-            look: &|_| Ok(Found::Unknown),
-        };
-        let owner = waits.start(with, log)?;
-        Ok(PartitionWorker { owner, ..self })
-    }
-
-    fn finish(self) -> Result<i64> {
-        Ok(self.owner.finish()?.position())
-    }
 }

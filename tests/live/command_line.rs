@@ -108,6 +108,8 @@ fn every_command_has_help_with_an_example() {
         "replay",
         "query",
         "check",
+        "plan",
+        "prune",
         "rekey",
         "generate",
         "send",

@@ -12,7 +12,7 @@ use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::Child as Engine;
 use cambium_kafka::{LocalKafka, Producer, create_topic};
 
-use super::{Process, client, engine, number, program};
+use super::{Process, cambium, client, engine, number, program};
 
 const ADDED: &str = r#"
 [[funnel]]
@@ -233,4 +233,71 @@ async fn check(world: &World, sent: i64) {
     assert_eq!(world.number("SELECT sum(read) FROM records").await, sent);
     let origins = "SELECT max(start) FROM origins WHERE id IN (SELECT id FROM definitions WHERE name = 'purchase' AND shown)";
     assert_eq!(world.number(origins).await, 0);
+}
+
+/// What changes is said before, and what is hidden afterwards can be deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_what_a_configuration_would_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory.path().join("engine"));
+    let client = client(engine.url());
+    let configure = |more: &str| {
+        let text = format!("[clickhouse]\nurl = \"{}\"\n{more}", engine.url());
+        std::fs::write(directory.path().join("cambium.toml"), text).unwrap();
+    };
+    let say = |arguments: &[&str]| {
+        let arguments = [&arguments[..1], &["--config", "cambium.toml"], &arguments[1..]].concat();
+        let output = cambium(directory.path(), &arguments);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    };
+    configure(
+        "[[unique]]\nname = \"buyers\"\nevent = \"buy\"\n[[unique]]\nname = \"lookers\"\nevent = \"look\"\n",
+    );
+    assert_eq!(
+        say(&["plan"]),
+        "nothing is counted yet: all 5 definitions begin\n"
+    );
+    let event = |event| {
+        format!(r#"{{"app":"shop","event":"{event}","user_id":"u","timestamp":1700000000000}}"#) + "\n"
+    };
+    std::fs::write(directory.path().join("a.jsonl"), event("buy") + &event("look")).unwrap();
+    say(&["replay", "a.jsonl"]);
+    assert!(
+        say(&["plan"]).lines().all(|line| line.starts_with("stays ")),
+        "{}",
+        say(&["plan"])
+    );
+    assert_eq!(say(&["prune"]), "nothing is hidden: there is nothing to delete\n");
+
+    configure(
+        "[[unique]]\nname = \"buyers\"\nevent = [\"buy\", \"pay\"]\n[[unique]]\nname = \"trials\"\nevent = \"try\"\n",
+    );
+    let expected = "\
+begins anew        unique buyers (shop): event was \"buy\", is [\"buy\",\"pay\"]
+is new             unique trials (shop)
+no longer counted  unique lookers (shop): its rows stay, hidden, until `cambium prune`
+stays              counts (shop)
+stays              session (shop)
+stays              unique active (shop)
+";
+    assert_eq!(say(&["plan"]), expected);
+    std::fs::write(directory.path().join("b.jsonl"), event("pay")).unwrap();
+    say(&["replay", "b.jsonl"]);
+    let users = "SELECT count() FROM unique_sets";
+    let before = number(&client, users).await.unwrap();
+    let hidden = "unique buyers (shop), generation 0\nunique lookers (shop), generation 0\n";
+    assert_eq!(say(&["prune", "--dry-run"]), hidden);
+    assert_eq!(say(&["prune"]), format!("{hidden}deleted\n"));
+    let after = number(&client, users).await.unwrap();
+    assert!(after > 0 && after < before, "{before} rows, then {after}");
+    let metrics = "SELECT count() FROM definitions WHERE name IN ('buyers', 'lookers')";
+    assert_eq!(number(&client, metrics).await.unwrap(), 1);
+    let shown = "SELECT sum(users) FROM active_users WHERE grain = 'day' AND metric = 'buyers'";
+    assert_eq!(number(&client, shown).await.unwrap(), 1);
 }

@@ -6,6 +6,8 @@ pub mod clickhouse;
 pub mod demo;
 pub mod generate;
 mod past;
+pub mod plan;
+pub mod prune;
 pub mod query;
 pub mod rekey;
 pub mod replay;
@@ -16,6 +18,15 @@ pub mod user;
 use std::path::PathBuf;
 
 use clap::Args;
+
+/// A definition as people call it: `[counts]` and `[session]` have no name.
+fn called(kind: &str, name: &str) -> String {
+    if name.is_empty() {
+        kind.to_owned()
+    } else {
+        format!("{kind} {name}")
+    }
+}
 
 /// What most commands are told.
 #[derive(Args, Clone, Debug)]

@@ -26,6 +26,8 @@ enum Command {
     Replay(commands::replay::Arguments),
     Alerts(commands::alerts::Arguments),
     Check(commands::check::Arguments),
+    Plan(commands::plan::Arguments),
+    Prune(commands::prune::Arguments),
     Rekey(commands::rekey::Arguments),
     Generate(commands::generate::Arguments),
     Query(commands::query::Arguments),
@@ -79,6 +81,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Query(arguments) => commands::query::run(arguments).await,
             Command::Alerts(arguments) => commands::alerts::run(arguments).await,
             Command::Check(arguments) => commands::check::run(arguments).await,
+            Command::Plan(arguments) => commands::plan::run(arguments).await,
+            Command::Prune(arguments) => commands::prune::run(arguments).await,
             Command::Rekey(arguments) => commands::rekey::run(arguments).await,
             Command::Generate(arguments) => commands::generate::run(arguments).await,
             Command::Send(arguments) => {

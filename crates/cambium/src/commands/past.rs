@@ -15,6 +15,7 @@ use cambium_pipeline::{
 use cambium_snapshots::Plan;
 use indicatif::ProgressBar;
 
+use super::called;
 use super::replay::bar;
 use super::run::{in_generations, kafka};
 use crate::Processors;
@@ -82,15 +83,6 @@ fn generations(plan: &Plan) -> Generations {
         )
     };
     plan.only.iter().map(generation).collect()
-}
-
-/// A definition as people call it: `[counts]` and `[session]` have no name.
-fn called(kind: &str, name: &str) -> String {
-    if name.is_empty() {
-        kind.to_owned()
-    } else {
-        format!("{kind} {name}")
-    }
 }
 
 /// The definitions that are named, by kind and name; all where none is.

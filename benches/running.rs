@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use cambium::commands::{clickhouse, run};
+use cambium::commands::{clickhouse, replay, run};
 use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::ADDRESS_FILE;
 use clap::Subcommand;
@@ -28,6 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[command(hide = true)]
 pub enum Itself {
     Run(run::Arguments),
+    Replay(replay::Arguments),
     Clickhouse(clickhouse::Arguments),
 }
 
@@ -35,7 +36,7 @@ impl Itself {
     /// Does what the commands of `cambium` do, on the core where that is measured.
     pub fn run(self) -> Result<()> {
         take_place(match self {
-            Itself::Run(_) => Role::Consumer,
+            Itself::Run(_) | Itself::Replay(_) => Role::Consumer,
             Itself::Clickhouse(_) => Role::Server,
         })?;
         let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::WARN);
@@ -44,6 +45,7 @@ impl Itself {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match self {
             Itself::Run(arguments) => runtime.block_on(run::run(arguments)),
+            Itself::Replay(arguments) => runtime.block_on(replay::run(arguments)),
             Itself::Clickhouse(arguments) => runtime.block_on(clickhouse::run(arguments)),
         }
     }

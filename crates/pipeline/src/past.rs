@@ -50,6 +50,10 @@ impl Pasts {
         self.store.beside().partition(topic, 1)
     }
 
+    fn taken(&self, topic: &Topic) -> Snapshots {
+        self.store.taken().partition(topic, TAKEN)
+    }
+
     /// What waits to be taken over, if it is of this log and not of the journal already.
     pub(crate) async fn made(&self, topic: &Topic, epoch: u16, journal: &[Entry]) -> Result<Option<Made>> {
         let made = self.snapshots(topic).made().await?;
@@ -61,7 +65,7 @@ impl Pasts {
 
     /// The state that was counted beside up to a place that the journal names.
     pub(crate) async fn state_at<L: List>(&self, topic: &Topic, place: (u16, i64)) -> Result<Partition<L>> {
-        let loaded = load_at(&mut self.snapshots(topic), place).await?;
+        let loaded = load_at(&mut self.taken(topic), place).await?;
         self.restored(topic, place, loaded)
     }
 
@@ -74,7 +78,7 @@ impl Pasts {
         let loaded = loaded.with_context(|| {
             format!(
                 "{topic}: the state up to offset {offset} of definitions that were given their past there is gone. Restore \
-                 the snapshots under '~past'"
+                 the snapshots under '~taken'"
             )
         })?;
         let partition = Partition::restore(&loaded.head, loaded.users, self.key);
@@ -101,8 +105,11 @@ impl Pasts {
         written.context("ClickHouse does not take the rows in time")??;
         let publication = snapshots.prepare(past.capture()?)?;
         snapshots.publish(&publication).await?;
+        // Apart from where counting beside may begin anew.
+        let mut taken = self.taken(topic);
+        taken.take_from(&snapshots).await?;
         ensure!(
-            load_at(&mut snapshots, (made.epoch, offset)).await?.is_some(),
+            load_at(&mut taken, (made.epoch, offset)).await?.is_some(),
             "the snapshot cannot be read from where it was written"
         );
         Ok(past)
@@ -166,6 +173,8 @@ pub async fn taken_over(snapshots: &Snapshots, setup: &Setup) -> Result<Option<i
     Ok(taken.map(|entry| entry.offset))
 }
 
+/// So many that were taken over are kept.
+const TAKEN: usize = 5;
 /// For so long ClickHouse is waited for at a start.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Nearer than that to where the numbers are, the rest is read on by whoever takes over.

@@ -306,7 +306,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let mut journal = Journal {
         next: journal
             .iter()
-            .take_while(|entry| (entry.epoch, entry.offset) < (epoch, begun.counted))
+            .take_while(|entry| (entry.epoch, entry.offset) < begun.counted)
             .count(),
         entries: journal,
         settled_until,
@@ -318,7 +318,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
             (Change::Past(setup), Some(pasts)) => {
                 let past = match past.take_if(|(past, _)| past.position() == position) {
                     Some((past, _)) => past,
-                    None => pasts.state_at(&start.topic, (epoch, entry.offset)).await?,
+                    None => pasts.state_at(&start.topic, (entry.epoch, entry.offset)).await?,
                 };
                 take_over(&mut partition, (**setup).clone(), past)?;
             }
@@ -377,7 +377,7 @@ struct Begun<L: List> {
     partition: Partition<L>,
     keeps: Keeps,
     /// Up to here the state was counted: what is journaled before it is in force.
-    counted: i64,
+    counted: (u16, i64),
 }
 
 /// What of the journal still holds.
@@ -404,7 +404,7 @@ async fn begin<L: List, H: Held>(
         None => {
             tracing::info!(topic = %start.topic, offset = loaded.position, "goes on from its snapshot");
             Ok(Begun {
-                counted: partition.position(),
+                counted: (partition.epoch(), partition.position()),
                 partition,
                 keeps: Keeps::All,
             })
@@ -456,12 +456,12 @@ async fn go_on_elsewhere<L: List, H: Held>(
         return Err(error.into());
     }
     let (snapshot, is_another) = (partition.position(), error.is_another_log());
+    // What was journaled behind it comes into force where it goes on.
+    let counted = (partition.epoch(), snapshot);
     partition
         .skip_to(log.earliest, is_another)
         .context("the state cannot go on")?;
     put_gap(start, snapshot, log.earliest, &error.to_string()).await?;
-    // What was journaled in the gap comes into force behind it.
-    let counted = if is_another { log.earliest } else { snapshot };
     Ok(Begun {
         partition,
         keeps: Keeps::All,
@@ -566,7 +566,7 @@ fn begin_at<L: List, H>(start: &Start<H>, at: i64, epoch: u16, setup: Option<Set
     Ok(Begun {
         partition: partition.context("the setup cannot be used")?,
         keeps,
-        counted: at,
+        counted: (epoch, at),
     })
 }
 

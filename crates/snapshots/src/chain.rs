@@ -200,28 +200,41 @@ impl Snapshots {
     }
 
     async fn make_full(&mut self, name: &str) -> Result<()> {
-        let (name, bytes) = {
-            // Each takes the memory of the file that it makes: one after the other.
-            let _turn = self.store.turn_to_merge().await?;
-            let (mut merge, _) = self.chain_of(name).await?;
-            let mut file = Writer::new(&Head {
-                base: None,
-                ..merge.head().clone()
-            })?;
-            let mut merged = 0;
-            while let Some((who, state)) = merge.user()? {
-                file.user(who, Some(&state))?;
-                merged += 1;
-                if merged % AT_A_TIME == 0 {
-                    tokio::task::yield_now().await;
-                }
-            }
-            file.finish()?
-        };
+        let (name, bytes) = self.merged(name).await?;
         self.put(&name, bytes).await?;
         self.newest = Some(name);
         self.chain = 0;
         Ok(())
+    }
+
+    /// The newest snapshot of another place becomes the newest of this one, whole.
+    pub async fn take_from(&mut self, other: &Snapshots) -> Result<()> {
+        let newest = other.newest.as_deref().context("there is no snapshot")?;
+        let (name, bytes) = other.merged(newest).await?;
+        self.put(&name, bytes).await?;
+        self.newest = Some(name);
+        self.chain = 0;
+        self.forget_old().await
+    }
+
+    /// A snapshot with all that it goes on from, as one file.
+    async fn merged(&self, name: &str) -> Result<(String, Vec<u8>)> {
+        // Each takes the memory of the file that it makes: one after the other.
+        let _turn = self.store.turn_to_merge().await?;
+        let (mut merge, _) = self.chain_of(name).await?;
+        let mut file = Writer::new(&Head {
+            base: None,
+            ..merge.head().clone()
+        })?;
+        let mut merged = 0;
+        while let Some((who, state)) = merge.user()? {
+            file.user(who, Some(&state))?;
+            merged += 1;
+            if merged % AT_A_TIME == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        file.finish()
     }
 
     /// Deletes what lies before the last full ones that are kept.

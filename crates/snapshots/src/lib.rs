@@ -175,6 +175,14 @@ impl Store {
         }
     }
 
+    /// Where what was taken over is kept for as long as a start may have to take it over again.
+    pub fn taken(&self) -> Store {
+        Store {
+            prefix: self.prefix.clone().join("~taken"),
+            ..self.clone()
+        }
+    }
+
     fn plan_key(&self, topic: &str) -> Key {
         self.beside().prefix.join(topic).join("plan.json")
     }

@@ -13,6 +13,7 @@ use cambium_pipeline::{
     hide_generations, highest_generations, show_definitions, show_generations, taken_over,
 };
 use cambium_snapshots::Plan;
+use futures::future::try_join_all;
 use indicatif::ProgressBar;
 
 use super::called;
@@ -288,18 +289,17 @@ impl Past {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
-        for partition in 0..partitions {
-            self.wait_for_flush(&self.topic(partition)).await?;
-        }
+        let flushes = (0..partitions).map(|partition| self.wait_for_flush(self.topic(partition)));
+        try_join_all(flushes).await?;
         Ok(())
     }
 
     /// A flush that is seen to come may have been begun before now; the one behind it was not.
-    async fn wait_for_flush(&self, topic: &Topic) -> Result<()> {
+    async fn wait_for_flush(&self, topic: Topic) -> Result<()> {
         let mut seen = Vec::new();
         while seen.len() < 3 {
             // Where no record was ever counted, there is nothing to wait for.
-            let Some(progress) = self.start.held.progress(topic).await? else {
+            let Some(progress) = self.start.held.progress(&topic).await? else {
                 return Ok(());
             };
             if seen.last() != Some(&progress.flushed_at) {

@@ -13,7 +13,7 @@ use super::case::Case;
 use super::check::{account, check};
 use super::model::{Model, definition};
 
-const CASES: u64 = 400;
+const CASES: u64 = 250;
 
 #[test]
 fn a_definition_with_a_past_was_there_from_the_start() {

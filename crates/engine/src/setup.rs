@@ -118,11 +118,18 @@ impl Setup {
         setup
     }
 
-    /// What is counted, whichever generation it is.
+    /// What is counted, each once, whichever generations it is counted in.
     pub fn in_first_generations(&self) -> Vec<Spec> {
-        let mut definitions = self.definitions.clone();
-        definitions.iter_mut().for_each(|spec| spec.generation = 0);
-        definitions.dedup();
+        let mut definitions: Vec<Spec> = Vec::new();
+        for spec in &self.definitions {
+            let first = Spec {
+                generation: 0,
+                ..spec.clone()
+            };
+            if !definitions.contains(&first) {
+                definitions.push(first);
+            }
+        }
         definitions
     }
 

@@ -1,9 +1,10 @@
 //! A past for definitions: a state of their own is counted from the log's beginning, beside the one that goes on, and
 //! is taken over by it.
 //!
-//! Two sides share nothing but the place of snapshots. [`Counting`] counts some definitions of a partition up to where the partition's numbers are now, and leaves a state there. Its owner finds it, reads on what lies between that
-//! and its own position for these definitions alone, and takes them over: at a place that is journaled first, so that a
-//! replay does the same there.
+//! Two sides share nothing but the place of snapshots. [`Counting`] counts some definitions of a partition up to where the
+//! partition's numbers are now, and leaves a state there. Its owner finds it and starts again; the start reads on what lies
+//! between that and its own position for these definitions alone, keeps the state apart, and takes it over: at an offset
+//! that is journaled then, so that a replay does the same there.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +18,13 @@ use cambium_snapshots::{Change, Entry, Loaded, Made, Snapshots, Store};
 use crate::held::Held;
 use crate::owner::{Journal, change_setup};
 use crate::{Owner, Start};
+
+/// So many that were taken over are kept.
+const TAKEN: usize = 5;
+/// For so long ClickHouse is waited for at a start.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Nearer than that to where the numbers are, the rest is read on by whoever takes over.
+const NEAR: i64 = 20_000;
 
 /// Reads a partition's log again, beside whoever reads it.
 pub trait Reader: Send + Sync {
@@ -172,13 +180,6 @@ pub async fn taken_over(snapshots: &Snapshots, setup: &Setup) -> Result<Option<i
     });
     Ok(taken.map(|entry| entry.offset))
 }
-
-/// So many that were taken over are kept.
-const TAKEN: usize = 5;
-/// For so long ClickHouse is waited for at a start.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Nearer than that to where the numbers are, the rest is read on by whoever takes over.
-const NEAR: i64 = 20_000;
 
 /// The log no longer holds where counting beside began, and what was counted of it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

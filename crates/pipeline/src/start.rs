@@ -285,7 +285,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
             Ok(past) => Some((past, made.setup)),
             Err(error) => {
                 let topic = &start.topic;
-                tracing::warn!(%topic, "what was counted beside cannot be taken over: {error:#}. Run `cambium replay --topic` again");
+                tracing::warn!(%topic, "what was counted beside cannot be taken over: {error:#}. Start again to try once more, or run `cambium replay --topic` again");
                 None
             }
         };

@@ -11,10 +11,16 @@ use cambium_simulate::Record as Sent;
 
 /// What a log holds, with its offset there.
 #[derive(Clone, Default)]
-pub struct Records(Arc<Mutex<Vec<(i64, Sent)>>>);
+pub struct Records(Arc<Mutex<Holds>>);
+
+#[derive(Default)]
+struct Holds {
+    earliest: i64,
+    records: Vec<(i64, Sent)>,
+}
 
 impl Records {
-    fn lock(&self) -> MutexGuard<'_, Vec<(i64, Sent)>> {
+    fn lock(&self) -> MutexGuard<'_, Holds> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -27,12 +33,11 @@ impl Reader for Records {
         take: &mut dyn FnMut(&[Record<'_>]) -> Result<()>,
     ) -> Result<()> {
         let held = self.lock();
-        let first = held.first().map_or(i64::MAX, |(offset, _)| *offset);
         ensure!(
-            offsets.is_empty() || first <= offsets.start || offsets.start == 0,
+            offsets.is_empty() || held.earliest <= offsets.start,
             "the log no longer holds {offsets:?}"
         );
-        let these = held.iter().filter(|(offset, _)| offsets.contains(offset));
+        let these = held.records.iter().filter(|(offset, _)| offsets.contains(offset));
         let these: Vec<Record<'_>> = these.map(record).collect();
         these.chunks(3).try_for_each(take)
     }
@@ -82,7 +87,7 @@ impl Log {
         let offset = self.end + hole;
         self.next_in_case = record.offset + 1;
         self.end = offset + 1;
-        self.held.lock().push((offset, record.clone()));
+        self.held.lock().records.push((offset, record.clone()));
         self.sent.push(Sent {
             offset: begun + offset,
             ..record.clone()
@@ -92,7 +97,9 @@ impl Log {
     pub fn truncate(&mut self, earliest: i64) {
         if earliest > self.earliest {
             self.earliest = earliest;
-            self.held.lock().retain(|(offset, _)| *offset >= earliest);
+            let mut held = self.held.lock();
+            held.earliest = earliest;
+            held.records.retain(|(offset, _)| *offset >= earliest);
             self.is_cut = true;
         }
     }
@@ -121,15 +128,19 @@ impl Log {
         work: impl FnOnce(&[Record<'_>]) -> R,
     ) -> R {
         let held = self.held.lock();
-        let next = held.partition_point(|(offset, _)| *offset < from);
+        let next = held.records.partition_point(|(offset, _)| *offset < from);
         let before = before.min(next);
-        let these = held.iter().skip(next - before).take(most.saturating_add(before));
+        let these = held
+            .records
+            .iter()
+            .skip(next - before)
+            .take(most.saturating_add(before));
         work(&these.map(record).collect::<Vec<_>>())
     }
 
     pub fn look(&self, offset: i64) -> Found {
         let held = self.held.lock();
-        let found = held.iter().find(|(at, _)| *at == offset);
+        let found = held.records.iter().find(|(at, _)| *at == offset);
         found.map_or(Found::Nothing, |found| Found::Record(Mark::of(&record(found))))
     }
 }

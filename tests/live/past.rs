@@ -301,3 +301,99 @@ stays              unique active (shop)
     let shown = "SELECT sum(users) FROM active_users WHERE grain = 'day' AND metric = 'buyers'";
     assert_eq!(number(&client, shown).await.unwrap(), 1);
 }
+
+/// Two topics that become one with more partitions: the same numbers, in a database of their own.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_are_merged_and_grow_keep_their_numbers() {
+    let broker = LocalKafka::start().unwrap();
+    for (topic, partitions) in [("web", 2), ("ios", 1)] {
+        create_topic(&broker.brokers(), &BTreeMap::new(), topic, partitions)
+            .await
+            .unwrap();
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory.path().join("engine"));
+    let producer = Producer::new(&broker.brokers(), &BTreeMap::new()).unwrap();
+    let events = 3000;
+    for number in 0..events {
+        // Who is on the one is not on the other.
+        let user = number * 7 % 230;
+        let topic = if user % 3 == 0 { "ios" } else { "web" };
+        let event = ["view", "cart", "buy", "look"][number as usize * 5 / 7 % 4];
+        let time = 1_700_000_000_000 + number * 10_000;
+        let line = format!(
+            r#"{{"message_id":"{number}","app":"shop","event":"{event}","user_id":"u{user}","timestamp":{time},"platform":"{topic}"}}"#
+        );
+        producer.send(topic, line.as_bytes(), Some(time)).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let configure = |database: &str, topics: &[&str]| {
+        let sources = topics
+            .iter()
+            .map(|topic| format!("[[source]]\ntopic = \"{topic}\"\n"));
+        let text = format!(
+            "[kafka]\nbrokers = \"{}\"\ngroup = \"{database}\"\n{}[clickhouse]\nurl = \"{}\"\ndatabase = \"{database}\"\n[http]\nlisten = \"\"\n{ADDED}",
+            broker.brokers(),
+            sources.collect::<String>(),
+            engine.url()
+        );
+        std::fs::write(directory.path().join("cambium.toml"), text).unwrap();
+    };
+    let numbers = async |database: &str| {
+        let client = Client::new(engine.url(), "default", None, database);
+        let mut run = Command::new(program());
+        run.args(["run", "--config", "cambium.toml", "--data", database]);
+        let running = Process::start(run.current_dir(directory.path()).env("CAMBIUM_LOG", "warn"));
+        let begun = Instant::now();
+        while number(&client, "SELECT sum(offset) FROM progress")
+            .await
+            .unwrap_or(-1)
+            < events
+        {
+            assert!(
+                begun.elapsed() < Duration::from_secs(90),
+                "{database} is not counted in time"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        running.end();
+        let queries = [
+            "SELECT event, bucket, platform, sum(events) FROM event_counts GROUP BY ALL ORDER BY ALL",
+            "SELECT user, session_id, started_at, ended_at, events FROM sessions ORDER BY ALL",
+            "SELECT metric, grain, day, users FROM active_users ORDER BY ALL",
+            "SELECT funnel, grain, day, step, users, median_seconds FROM funnels ORDER BY ALL",
+        ];
+        let mut answers = Vec::new();
+        for query in queries {
+            answers.push(String::from_utf8(client.fetch(query, "TSV").await.unwrap()).unwrap());
+        }
+        answers
+    };
+    configure("before", &["web", "ios"]);
+    let before = numbers("before").await;
+    assert!(
+        before.iter().all(|answer| answer.lines().count() > 2),
+        "{before:?}"
+    );
+    let rekey = [
+        "rekey",
+        "--config",
+        "cambium.toml",
+        "--from",
+        "web",
+        "--from",
+        "ios",
+        "--to",
+        "all",
+        "--partitions",
+        "5",
+    ];
+    let output = cambium(directory.path(), &rekey);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    configure("after", &["all"]);
+    assert_eq!(numbers("after").await, before);
+}

@@ -336,7 +336,7 @@ impl World {
                 let setup = self.setups.iter().position(|one| Some(one) == of_entry.as_ref());
                 let setup = setup.expect("a setup of this world");
                 let offset = log.for_truth(entry.epoch, entry.offset);
-                has_past |= matches!(entry.change, Change::Past(_));
+                has_past |= matches!(entry.change, Change::Past { .. });
                 (offset, setup)
             })
             .collect();

@@ -319,7 +319,7 @@ impl<L: List> Owner<L> {
         while let Some(entry) = self.journal.entries.get(self.journal.next)
             && self.is_in_force(entry, record.offset)
         {
-            if let Change::Past(_) = entry.change {
+            if let Change::Past { .. } = entry.change {
                 self.past = Past::Wanted;
                 return Ok(None);
             }
@@ -427,9 +427,9 @@ impl<L: List> Owner<L> {
         self.past = Past::Nothing;
         let entry = self.journal.entries.get(self.journal.next).cloned();
         let Some(Entry {
-            change: Change::Past(setup),
+            change: Change::Past { setup, state },
             offset,
-            epoch,
+            ..
         }) = entry
         else {
             return Ok(());
@@ -437,7 +437,7 @@ impl<L: List> Owner<L> {
         let topic = self.partition.topic();
         let pasts = self.pasts.as_ref();
         let pasts = pasts.with_context(|| format!("{topic}: what was counted beside is not at hand"))?;
-        let past = pasts.state_at(topic, (epoch, offset)).await?;
+        let past = pasts.state(topic, &state).await?;
         self.journal.next += 1;
         self.partition.pass_to(offset);
         take_over(&mut self.partition, *setup, past)
@@ -785,7 +785,7 @@ pub(crate) fn bring_into_force<L: List>(partition: &mut Partition<L>, change: Ch
             partition.learn_schema(id, schema);
             Ok(())
         }
-        Change::Past(_) => anyhow::bail!("{}: what was counted beside is not at hand", partition.topic()),
+        Change::Past { .. } => anyhow::bail!("{}: what was counted beside is not at hand", partition.topic()),
     }
 }
 

@@ -71,42 +71,37 @@ impl Pasts {
         }))
     }
 
-    /// The state that was counted beside up to a place that the journal names.
-    pub(crate) async fn state_at<L: List>(&self, topic: &Topic, place: (u16, i64)) -> Result<Partition<L>> {
-        let loaded = load_at(&mut self.taken(topic), place).await?;
-        self.restored(topic, place, loaded)
-    }
-
-    fn restored<L: List>(
-        &self,
-        topic: &Topic,
-        (_, offset): (u16, i64),
-        loaded: Option<Loaded>,
-    ) -> Result<Partition<L>> {
-        let loaded = loaded.with_context(|| {
+    /// The state that was counted beside, by the name that the journal has.
+    pub(crate) async fn state<L: List>(&self, topic: &Topic, name: &str) -> Result<Partition<L>> {
+        let loaded = self.taken(topic).load_file(name).await.with_context(|| {
             format!(
-                "{topic}: the state up to offset {offset} of definitions that were given their past there is gone. Restore \
-                 the snapshots under '~taken'"
+                "{topic}: definitions were given their past from ~taken/{}/{}/{name}, which is gone. Restore it beside the \
+                 snapshots",
+                topic.name, topic.partition
             )
         })?;
+        self.restored(loaded)
+    }
+
+    fn restored<L: List>(&self, loaded: Loaded) -> Result<Partition<L>> {
         let partition = Partition::restore(&loaded.head, loaded.users, self.key);
         partition.context("what was counted beside cannot be used")
     }
 
-    /// Reads on from where counting beside ended, and leaves the state there and the rows in ClickHouse: then the journal
-    /// may say that it comes into force there.
+    /// Reads on from where counting beside ended, and leaves the state, by the name that is given, and the rows in
+    /// ClickHouse: then the journal may say that it comes into force there.
     pub(crate) async fn bring_to<L: List, H>(
         &self,
         start: &Start<H>,
         journal: &[Entry],
         made: &Made,
         offset: i64,
-    ) -> Result<Partition<L>> {
+    ) -> Result<(Partition<L>, String)> {
         let topic = &start.topic;
         let mut snapshots = self.snapshots(topic);
         let place = (made.epoch, made.counted);
         let loaded = load_at(&mut snapshots, place).await?;
-        let mut past = self.restored(topic, place, loaded)?;
+        let mut past = self.restored(loaded.context("it is no longer there")?)?;
         self.read_on(&mut past, journal, made.counted..offset)?;
         let written = start.writer.write(past.flush()?);
         let written = tokio::time::timeout(PATIENCE, written).await;
@@ -114,13 +109,8 @@ impl Pasts {
         let publication = snapshots.prepare(past.capture()?)?;
         snapshots.publish(&publication).await?;
         // Apart from where counting beside may begin anew.
-        let mut taken = self.taken(topic);
-        taken.take_from(&snapshots).await?;
-        ensure!(
-            load_at(&mut taken, (made.epoch, offset)).await?.is_some(),
-            "the snapshot cannot be read from where it was written"
-        );
-        Ok(past)
+        let name = self.taken(topic).take_from(&snapshots).await?;
+        Ok((past, name))
     }
 
     fn read_on<L: List>(
@@ -163,7 +153,7 @@ async fn load_at(snapshots: &mut Snapshots, place: (u16, i64)) -> Result<Option<
 /// What comes into force for the partition's owner does so here, as far as it decides how records are read and judged.
 fn enter<L: List>(partition: &mut Partition<L>, change: &Change, wanted: &Setup) -> Result<()> {
     match change {
-        Change::Setup(setup) | Change::Past(setup) => change_setup(partition, beside(setup, wanted)),
+        Change::Setup(setup) | Change::Past { setup, .. } => change_setup(partition, beside(setup, wanted)),
         Change::Schema { id, schema } => {
             partition.learn_schema(*id, schema.clone());
             Ok(())
@@ -175,7 +165,7 @@ fn enter<L: List>(partition: &mut Partition<L>, change: &Change, wanted: &Setup)
 pub async fn taken_over(snapshots: &Snapshots, setup: &Setup) -> Result<Option<i64>> {
     let journal = snapshots.journal().await?;
     let taken = journal.iter().rev().find(|entry| match &entry.change {
-        Change::Past(given) => given.counts_all_of(setup),
+        Change::Past { setup: given, .. } => given.counts_all_of(setup),
         _ => false,
     });
     Ok(taken.map(|entry| entry.offset))
@@ -325,7 +315,7 @@ impl<L: List, H: Held> Counting<L, H> {
 /// The owner's journal of this log, as it counts beside.
 fn journal_beside(entries: &[Entry], epoch: u16, wanted: &Setup) -> Vec<Entry> {
     let of_entry = |entry: &Entry| match &entry.change {
-        Change::Setup(setup) | Change::Past(setup) => Change::Setup(Box::new(beside(setup, wanted))),
+        Change::Setup(setup) | Change::Past { setup, .. } => Change::Setup(Box::new(beside(setup, wanted))),
         schema => schema.clone(),
     };
     let of_log = entries.iter().filter(|entry| entry.epoch == epoch);

@@ -104,7 +104,7 @@ fn as_journaled(setup: &Setup, journal: &[Entry]) -> Setup {
         return setup.clone();
     };
     let before = with_setup.next().and_then(Entry::setup);
-    if let Change::Past(given) = &last.change
+    if let Change::Past { setup: given, .. } = &last.change
         && before.is_some_and(|before| setup.with_later_generations(before) == *before)
     {
         return (**given).clone();
@@ -282,7 +282,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     if let Some((pasts, made)) = pasts.as_ref().zip(made.filter(is_wanted)) {
         let brought = pasts.bring_to(&start, &journal, &made, offset).await;
         past = match brought {
-            Ok(past) => Some((past, made.setup)),
+            Ok((past, state)) => Some((past, state, made.setup)),
             Err(error) => {
                 let topic = &start.topic;
                 tracing::warn!(%topic, "what was counted beside cannot be taken over: {error:#}. Start again to try once more, or run `cambium replay --topic` again");
@@ -291,7 +291,10 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         };
     }
     let change = match &past {
-        Some((_, given)) => Some(Change::Past(Box::new(wanted.with_past(given)))),
+        Some((_, state, given)) => Some(Change::Past {
+            setup: Box::new(wanted.with_past(given)),
+            state: state.clone(),
+        }),
         None => changes.then(|| Change::Setup(Box::new(wanted))),
     };
     if let Some(change) = change {
@@ -315,10 +318,10 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         && (entry.epoch, entry.offset) <= (epoch, position)
     {
         match (&entry.change, &pasts) {
-            (Change::Past(setup), Some(pasts)) => {
-                let past = match past.take_if(|(past, _)| past.position() == position) {
-                    Some((past, _)) => past,
-                    None => pasts.state_at(&start.topic, (entry.epoch, entry.offset)).await?,
+            (Change::Past { setup, state }, Some(pasts)) => {
+                let past = match past.take_if(|(_, name, _)| name == state) {
+                    Some((past, ..)) => past,
+                    None => pasts.state(&start.topic, state).await?,
                 };
                 take_over(&mut partition, (**setup).clone(), past)?;
             }

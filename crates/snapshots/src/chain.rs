@@ -207,14 +207,28 @@ impl Snapshots {
         Ok(())
     }
 
-    /// The newest snapshot of another place becomes the newest of this one, whole.
-    pub async fn take_from(&mut self, other: &Snapshots) -> Result<()> {
+    /// The newest snapshot of another place becomes the newest of this one, whole; gives the name of its file.
+    ///
+    /// # Errors
+    /// Where it cannot be read again from where it was written.
+    pub async fn take_from(&mut self, other: &Snapshots) -> Result<String> {
         let newest = other.newest.as_deref().context("there is no snapshot")?;
         let (name, bytes) = other.merged(newest).await?;
-        self.put(&name, bytes).await?;
-        self.newest = Some(name);
+        // One that is there and whole may be what a journal names: it is not put at risk.
+        if self.load_file(&name).await.is_err() {
+            self.put(&name, bytes).await?;
+            self.load_file(&name).await?;
+        }
+        self.newest = Some(name.clone());
         self.chain = 0;
-        self.forget_old().await
+        self.forget_old().await?;
+        Ok(name)
+    }
+
+    /// What a file holds, with all that it goes on from.
+    pub async fn load_file(&self, name: &str) -> Result<Loaded> {
+        let (merge, _) = self.chain_of(name).await?;
+        Loaded::new(merge)
     }
 
     /// A snapshot with all that it goes on from, as one file.

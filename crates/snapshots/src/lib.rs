@@ -41,8 +41,12 @@ pub struct Entry {
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     Setup(Box<Setup>),
-    /// A setup of whose definitions some begin with what was counted of them beside up to there.
-    Past(Box<Setup>),
+    /// A setup of whose definitions some begin with what was counted of them beside up to there, and the file that holds
+    /// that.
+    Past {
+        setup: Box<Setup>,
+        state: String,
+    },
     /// What a registry answered for a schema id; no schema: it does not know it.
     Schema {
         id: u32,
@@ -54,7 +58,7 @@ impl std::fmt::Display for Change {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Change::Setup(_) => out.write_str("another setup comes into force"),
-            Change::Past(_) => out.write_str("definitions are given their past"),
+            Change::Past { .. } => out.write_str("definitions are given their past"),
             Change::Schema { id, schema: Some(_) } => write!(out, "schema {id} is known"),
             Change::Schema { id, schema: None } => {
                 write!(
@@ -69,7 +73,7 @@ impl std::fmt::Display for Change {
 impl Entry {
     pub fn setup(&self) -> Option<&Setup> {
         match &self.change {
-            Change::Setup(setup) | Change::Past(setup) => Some(setup),
+            Change::Setup(setup) | Change::Past { setup, .. } => Some(setup),
             Change::Schema { .. } => None,
         }
     }

@@ -11,15 +11,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cambium_benches::load::now_ms;
-use cambium_benches::machine::{free_port, memory};
-use cambium_benches::running::Itself;
+use cambium_benches::machine::memory;
+use cambium_benches::running::{Itself, Process, start_clickhouse};
 use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
 use cambium_clickhouse::Client;
 use cambium_kafka::{LocalKafka, Producer, create_topic};
@@ -61,20 +61,9 @@ fn main() -> Result<()> {
     runtime.block_on(measure(&cli))
 }
 
-/// A process that is killed when it is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 struct World {
     directory: PathBuf,
     brokers: String,
-    url: String,
     client: Client,
 }
 
@@ -87,7 +76,8 @@ impl World {
             .collect();
         let text = format!(
             "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"{TOPIC}\"\n[clickhouse]\nurl = \"{}\"\n[http]\nlisten = \"\"\n{funnels}",
-            self.brokers, self.url
+            self.brokers,
+            self.client.url()
         );
         let path = self.directory.join(file);
         std::fs::write(&path, text).context("cannot write the configuration")?;
@@ -106,7 +96,7 @@ impl World {
             None => Command::new(itself),
         };
         started.arg(command).arg("--config").arg(config);
-        started.arg("--data").arg(&self.directory).stdin(Stdio::null());
+        started.arg("--data").arg(&self.directory);
         Ok(started)
     }
 
@@ -114,9 +104,7 @@ impl World {
         let mut replay = self.command("replay", config, cores)?;
         replay.args(["--topic", TOPIC, "--definition", funnel]);
         replay.stdout(Stdio::piped());
-        Ok(Process(
-            replay.spawn().context("cannot start this program again")?,
-        ))
+        Process::start(&mut replay)
     }
 
     async fn number(&self, query: &str) -> Result<u64> {
@@ -186,29 +174,12 @@ async fn measure(cli: &Cli) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let kafka = tokio::task::block_in_place(LocalKafka::start)?;
     create_topic(&kafka.brokers(), &BTreeMap::new(), TOPIC, PARTITIONS).await?;
-    let url = format!("http://127.0.0.1:{}", free_port()?);
-    let mut serve = Command::new(std::env::current_exe()?);
-    serve.args(["clickhouse", "--listen", &url["http://".len()..], "--data"]);
-    let _engine = Process(serve.arg(directory.path().join("clickhouse")).spawn()?);
+    let (_engine, client) = start_clickhouse(&directory.path().join("clickhouse")).await?;
     let world = World {
-        client: Client::new(&url, "default", None, "cambium"),
+        client,
         directory: directory.path().to_owned(),
         brokers: kafka.brokers(),
-        url,
     };
-    let begun = Instant::now();
-    while world
-        .client
-        .clone()
-        .in_no_database()
-        .fetch("SELECT 1", "TSV")
-        .await
-        .is_err()
-    {
-        ensure!(begun.elapsed() < PATIENCE, "ClickHouse does not answer");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    cambium_clickhouse::migrate(&world.client).await?;
     let producer = Producer::new(&world.brokers, &BTreeMap::new())?;
     let settings = |seed, events, end_ms| Settings {
         seed,
@@ -220,7 +191,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     let before = settings(11, cli.events, now_ms() - 1000);
     let mut sent = tokio::task::block_in_place(|| send(&producer, before, None))?;
     let config = world.configuration("before.toml", &["there"])?;
-    let _running = Process(world.command("run", &config, None)?.spawn()?);
+    let _running = Process::start(&mut world.command("run", &config, None)?)?;
     let counted = "SELECT toUInt64(sum(offset)) AS n FROM progress";
     world.wait_for(counted, sent).await?;
     println!(

@@ -51,6 +51,54 @@ impl Itself {
     }
 }
 
+/// This program again, as a process that is killed when this is dropped.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Result<Process> {
+        let child = command.stdin(Stdio::null()).spawn();
+        Ok(Process(child.context("cannot start this program again")?))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn end(mut self) -> Result<()> {
+        let id = self.0.id().to_string();
+        Command::new("kill").args(["-TERM", &id]).status()?;
+        let status = self.0.wait()?;
+        ensure!(status.success(), "a process did not end in order: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A ClickHouse of its own in a directory, with Cambium's tables: its process, and where it is.
+pub async fn start_clickhouse(directory: &Path) -> Result<(Process, Client)> {
+    let address = format!("127.0.0.1:{}", machine::free_port()?);
+    let mut serve = Command::new(std::env::current_exe()?);
+    serve.args(["clickhouse", "--listen", &address, "--data"]);
+    let engine = Process::start(serve.arg(directory))?;
+    let client = Client::new(&format!("http://{address}"), "default", None, "cambium");
+    let begun = Instant::now();
+    while client
+        .clone()
+        .in_no_database()
+        .fetch("SELECT 1", "TSV")
+        .await
+        .is_err()
+    {
+        ensure!(begun.elapsed() < PATIENCE, "ClickHouse does not answer");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    cambium_clickhouse::migrate(&client).await?;
+    Ok((engine, client))
+}
+
 /// A `cambium run`, which is asked to end when this is dropped.
 pub struct Running {
     child: Child,

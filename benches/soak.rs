@@ -12,15 +12,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cambium_benches::load::now_ms;
-use cambium_benches::machine::{free_port, memory};
-use cambium_benches::running::Itself;
+use cambium_benches::machine::memory;
+use cambium_benches::running::{Itself, Process, start_clickhouse};
 use cambium_benches::traffic::{Behaviour, EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
 use cambium_clickhouse::Client;
 use cambium_kafka::{LocalKafka, Producer, create_topic};
@@ -139,31 +139,6 @@ fn send(
 struct Counters {
     events: AtomicU64,
     users: AtomicU64,
-}
-
-/// A process that is killed when it is dropped.
-struct Process(Child);
-
-impl Process {
-    fn start(command: &mut Command) -> Result<Process> {
-        let child = command.stdin(Stdio::null()).spawn();
-        Ok(Process(child.context("cannot start this program again")?))
-    }
-
-    fn end(mut self) -> Result<()> {
-        let id = self.0.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status()?;
-        let status = self.0.wait()?;
-        ensure!(status.success(), "a process did not end in order: {status}");
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 struct World {
@@ -343,29 +318,14 @@ async fn stretch(
 
 /// Where everything is, and ClickHouse.
 async fn world(directory: &Path, brokers: &str) -> Result<(World, Process)> {
-    let url = format!("http://127.0.0.1:{}", free_port()?);
+    let (engine, client) = start_clickhouse(&directory.join("clickhouse")).await?;
     let config = directory.join("cambium.toml");
     let text = format!(
-        "[kafka]\nbrokers = \"{brokers}\"\n[[source]]\ntopic = \"{TOPIC}\"\n[clickhouse]\nurl = \"{url}\"\n\
-         [http]\nlisten = \"\"\n{CONFIGURATION}"
+        "[kafka]\nbrokers = \"{brokers}\"\n[[source]]\ntopic = \"{TOPIC}\"\n[clickhouse]\nurl = \"{}\"\n\
+         [http]\nlisten = \"\"\n{CONFIGURATION}",
+        client.url()
     );
     fs::write(&config, text).context("cannot write the configuration")?;
-    let mut serve = Command::new(std::env::current_exe()?);
-    serve.args(["clickhouse", "--listen", &url["http://".len()..], "--data"]);
-    let engine = Process::start(serve.arg(directory.join("clickhouse")))?;
-    let client = Client::new(&url, "default", None, "cambium");
-    let begun = Instant::now();
-    while client
-        .clone()
-        .in_no_database()
-        .fetch("SELECT 1", "TSV")
-        .await
-        .is_err()
-    {
-        ensure!(begun.elapsed() < STANDSTILL, "ClickHouse does not answer");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    cambium_clickhouse::migrate(&client).await?;
     let world = World {
         directory: directory.to_owned(),
         config,

@@ -1,8 +1,8 @@
 CREATE OR REPLACE VIEW shown AS
-SELECT id, kind, name, app, text, zone, week_start
-FROM definition_rows FINAL
+SELECT id, kind, name, first_name, app, text, zone, week_start
+FROM called
 WHERE id NOT IN (SELECT id FROM definition_states FINAL WHERE NOT shown)
-    AND ((kind, name, app, generation) IN (SELECT kind, name, app, generation FROM definition_generations FINAL WHERE app != '')
-        OR ((kind, name, app) NOT IN (SELECT kind, name, app FROM definition_generations FINAL WHERE app != '')
-            AND (kind, name, app, generation) IN (SELECT kind, name, app, min(generation) FROM definition_rows GROUP BY kind, name, app)
-            AND (kind, name, generation) NOT IN (SELECT kind, name, generation FROM definition_generations FINAL WHERE app = '' AND generation > 0)));
+    AND ((kind, first_name, app, generation) IN (SELECT kind, name, app, generation FROM definition_generations FINAL WHERE app != '')
+        OR ((kind, first_name, app) NOT IN (SELECT kind, name, app FROM definition_generations FINAL WHERE app != '')
+            AND (kind, first_name, app, generation) IN (SELECT kind, name, app, min(generation) FROM definition_rows GROUP BY kind, name, app)
+            AND (kind, first_name, generation) NOT IN (SELECT kind, name, generation FROM definition_generations FINAL WHERE app = '' AND generation > 0)));

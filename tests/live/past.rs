@@ -298,8 +298,38 @@ stays              unique active (shop)
     assert!(after > 0 && after < before, "{before} rows, then {after}");
     let metrics = "SELECT count() FROM definitions WHERE name IN ('buyers', 'lookers')";
     assert_eq!(number(&client, metrics).await.unwrap(), 1);
-    let shown = "SELECT sum(users) FROM active_users WHERE grain = 'day' AND metric = 'buyers'";
-    assert_eq!(number(&client, shown).await.unwrap(), 1);
+    let shown = |metric: &str| {
+        format!("SELECT sum(users) FROM active_users WHERE grain = 'day' AND metric = '{metric}'")
+    };
+    assert_eq!(number(&client, &shown("buyers")).await.unwrap(), 1);
+
+    // A name is not what is counted: what was counted under the old one stays.
+    let payers = "[[unique]]\nname = \"payers\"\nwas = \"buyers\"\nevent = [\"buy\", \"pay\"]\n";
+    configure(payers);
+    let expected = "\
+is renamed         unique payers (shop): it was called buyers
+no longer counted  unique trials (shop): its rows stay, hidden, until `cambium prune`
+stays              counts (shop)
+stays              session (shop)
+stays              unique active (shop)
+";
+    assert_eq!(say(&["plan"]), expected);
+    let another = event("pay").replace("\"u\"", "\"v\"");
+    std::fs::write(directory.path().join("c.jsonl"), another).unwrap();
+    say(&["replay", "c.jsonl"]);
+    assert_eq!(number(&client, &shown("payers")).await.unwrap(), 2);
+    assert_eq!(number(&client, &shown("buyers")).await.unwrap(), 0);
+    let stays = |said: &str| said.lines().filter(|line| line.starts_with("stays ")).count();
+    assert_eq!(stays(&say(&["plan"])), 4, "{}", say(&["plan"]));
+
+    // Two cannot go on with the same past.
+    configure(&format!(
+        "{payers}[[unique]]\nname = \"buyers\"\nevent = \"buy\"\n"
+    ));
+    let output = cambium(directory.path(), &["plan", "--config", "cambium.toml"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("'payers' and 'buyers' would both go on"), "{said}");
 }
 
 /// Two topics that become one with more partitions: the same numbers, in a database of their own.

@@ -3,6 +3,7 @@
 mod alerts;
 mod channels;
 mod definitions;
+mod names;
 mod secrets;
 mod sections;
 
@@ -17,6 +18,7 @@ use cambium_event::{self as event, Decoders, EVENT_SCHEMA, Plan, SchemaText, Sch
 use cambium_kafka::{Place, Registry};
 use cambium_notify::{Channel, Settings as Watching, pipeline_rules};
 
+pub use names::Names;
 pub use secrets::in_file;
 pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
@@ -53,6 +55,7 @@ pub struct Config {
     pub alerts: alerts::Alerts,
     rules: Vec<Rule>,
     pub setup: Setup,
+    pub names: Names,
     /// Where the file lies: paths in it are relative to it.
     directory: PathBuf,
 }
@@ -84,7 +87,7 @@ impl Config {
                 channel.name
             );
         }
-        let setup = definitions::setup(&sections, &mut table)?;
+        let (setup, named) = definitions::setup(&sections, &mut table)?;
         for (place, source) in sections.source.iter().enumerate() {
             source
                 .check()
@@ -97,7 +100,12 @@ impl Config {
             );
         }
         let channels: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-        let rules = alerts::rules(&sections.alert, &setup, &sections.alerts, &channels)?;
+        let rules = alerts::rules(
+            &sections.alert,
+            &named.used_in(&setup),
+            &sections.alerts,
+            &channels,
+        )?;
         sections.clickhouse.check()?;
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
@@ -119,6 +127,7 @@ impl Config {
             alerts: sections.alerts,
             rules,
             setup,
+            names: named,
             directory,
         })
     }
@@ -164,7 +173,7 @@ impl Config {
             journal: self.alerts_journal()?,
             counted_by: alerts::counted_by(&self.setup),
             session_gap_ms: alerts::session_gap_ms(&self.setup),
-            steps_before: alerts::steps_before(&self.setup)?,
+            steps_before: alerts::steps_before(&self.names.used_in(&self.setup))?,
         })
     }
 

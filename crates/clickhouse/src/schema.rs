@@ -15,9 +15,10 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 48] = [
+static FILES: [(&str, &str); 50] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
+    file!("011_definition_names.sql"),
     file!("011_definition_states.sql"),
     file!("012_origin_rows.sql"),
     file!("013_record_rows.sql"),
@@ -44,6 +45,7 @@ static FILES: [(&str, &str); 48] = [
     file!("033_funnel_arrivals_to_sets.sql"),
     file!("034_funnel_rows.sql"),
     file!("035_funnel_time_rows.sql"),
+    file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
     file!("102_origins.sql"),

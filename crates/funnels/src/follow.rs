@@ -184,17 +184,20 @@ impl Funnel {
         ways.best.map(|by| Reached { by })
     }
 
-    /// The less the better: more required steps, more steps, and of as many the earlier ones.
-    fn rank(&self, window: &Window<'_>, by: &[Option<usize>]) -> (Reverse<usize>, Reverse<usize>, Vec<i64>) {
+    /// The less the better: more required steps, more steps, of as many the lower ones, and each as early as can be.
+    fn rank(&self, window: &Window<'_>, by: &[Option<usize>]) -> impl Ord + use<> {
         let required = by
             .iter()
             .zip(&self.steps)
             .filter(|(by, step)| by.is_some() && !step.optional);
-        let time = |by: &Option<usize>| by.map_or(i64::MAX, |place| window.time(place));
+        let missing: SmallVec<[bool; FEW_STEPS]> = by.iter().map(Option::is_none).collect();
+        let times: SmallVec<[i64; FEW_STEPS]> =
+            by.iter().flatten().map(|place| window.time(*place)).collect();
         (
             Reverse(required.count()),
             Reverse(by.iter().flatten().count()),
-            by.iter().map(time).collect(),
+            missing,
+            times,
         )
     }
 

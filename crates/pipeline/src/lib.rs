@@ -15,7 +15,7 @@ pub use owner::{Applied, Owner};
 pub use past::{BeginsLater, Counting, Pasts, Reader, taken_over};
 pub use rhythm::Rhythm;
 pub use shown::{
-    Generations, counted_elsewhere, counted_generations, hide_generations, highest_generations,
-    show_definitions, show_generations,
+    Generations, Renamed, counted_elsewhere, counted_generations, hide_generations, highest_generations,
+    show_definitions, show_generations, show_names,
 };
 pub use start::{Log, Start, StartError, count_anew, start};

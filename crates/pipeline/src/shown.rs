@@ -55,6 +55,56 @@ pub async fn show_definitions<L: List>(client: &Client, setup: &Setup, key: Hash
         .context("which definitions are shown cannot be written down")
 }
 
+/// A definition that is called otherwise than when it was counted first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    pub kind: String,
+    /// The name that its rows have, and keep.
+    pub was: String,
+    /// Empty: all apps.
+    pub apps: Vec<String>,
+    pub name: String,
+}
+
+/// Lets the views show definitions under these names, and all others under those that they were counted under.
+pub async fn show_names(client: &Client, renamed: &[Renamed]) -> Result<()> {
+    let mut wanted = BTreeMap::new();
+    for one in renamed {
+        let all = [String::new()];
+        let apps = if one.apps.is_empty() { &all[..] } else { &one.apps };
+        for app in apps {
+            let key = (one.kind.clone(), one.was.clone(), app.clone());
+            wanted.insert(key, one.name.clone());
+        }
+    }
+    let query = "SELECT kind, name, app, called FROM definition_names FINAL WHERE called != ''";
+    let mut changes = Vec::new();
+    let mut change = |(kind, name, app): &(String, String, String), called: &str| {
+        let values = [kind, name, app, called].map(quoted).join(", ");
+        changes.push(format!("({values})"));
+    };
+    for row in client.rows(query).await? {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        let key = (text("kind"), text("name"), text("app"));
+        match wanted.remove(&key) {
+            Some(called) if called == text("called") => {}
+            called => change(&key, &called.unwrap_or_default()),
+        }
+    }
+    wanted.iter().for_each(|(key, called)| change(key, called));
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let insert = format!(
+        "INSERT INTO definition_names SELECT kind, name, app, {}, called FROM values('kind String, name String, app String, called \
+         String', {})",
+        revision("definition_names"),
+        changes.join(", ")
+    );
+    let put = client.execute(&insert).await;
+    put.context("what definitions are called cannot be written down")
+}
+
 /// The generations in which a topic's definitions are counted, but for those that nobody sees yet.
 pub async fn counted_generations(client: &Client, topic: &str) -> Result<Generations> {
     let of_topic = format!(
@@ -131,8 +181,8 @@ pub async fn counted_elsewhere(
         .map(|(kind, name)| format!("({}, {})", quoted(kind), quoted(name)));
     let of = |comparison: &str| {
         format!(
-            "SELECT app, topic FROM origin_rows AS o INNER JOIN (SELECT id, app FROM shown WHERE (kind, name) IN ({})) AS s \
-             USING (id) WHERE topic {comparison} {}",
+            "SELECT app, topic FROM origin_rows AS o INNER JOIN (SELECT id, app FROM shown WHERE (kind, first_name) IN ({})) \
+             AS s USING (id) WHERE topic {comparison} {}",
             names.clone().collect::<Vec<_>>().join(", "),
             quoted(topic)
         )

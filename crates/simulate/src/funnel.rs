@@ -1,6 +1,7 @@
 //! Funnels, by trying everything: each event that may begin a try begins one, and where an instant
 //! leaves a choice, every choice is followed.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Event;
@@ -196,7 +197,7 @@ impl View<'_> {
         )
     }
 
-    /// In the funnel's favour: more steps, and of as many the earlier ones.
+    /// In the funnel's favour: more steps, of as many the lower ones, and each as early as can be.
     fn is_better(&self, this: &Try, known: &Try) -> bool {
         let count = |done: &Try| {
             let required = done
@@ -205,12 +206,11 @@ impl View<'_> {
                 .filter(|(by, step)| by.is_some() && !step.optional);
             (required.count(), done.iter().flatten().count())
         };
-        let times = |done: &Try| -> Vec<i64> {
-            done.iter()
-                .map(|by| by.map_or(i64::MAX, |place| self.time(place)))
-                .collect()
-        };
-        count(this) > count(known) || count(this) == count(known) && times(this) < times(known)
+        let missing = |done: &Try| -> Vec<bool> { done.iter().map(Option::is_none).collect() };
+        let times =
+            |done: &Try| -> Vec<i64> { done.iter().flatten().map(|place| self.time(*place)).collect() };
+        let rank = |done: &Try| (Reverse(count(done)), missing(done), times(done));
+        rank(this) < rank(known)
     }
 
     /// Follows every choice for the required steps from `step` on, by events from an instant on.

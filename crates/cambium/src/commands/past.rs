@@ -10,7 +10,7 @@ use cambium_engine::{Setup, Spec, Topic};
 use cambium_kafka::LogReader;
 use cambium_pipeline::{
     BeginsLater, Counting, Generations, Held, Start, counted_elsewhere, counted_generations,
-    hide_generations, highest_generations, show_definitions, show_generations, taken_over,
+    hide_generations, highest_generations, show_definitions, show_generations, show_names, taken_over,
 };
 use cambium_snapshots::Plan;
 use futures::future::try_join_all;
@@ -20,7 +20,7 @@ use super::called;
 use super::replay::bar;
 use super::run::{in_generations, kafka};
 use crate::Processors;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Names};
 use crate::warehouse::Warehouse;
 use crate::workers::KafkaLogs;
 
@@ -38,7 +38,7 @@ pub async fn run(config: &Config, data: &Path, topic: &str, names: &[String]) ->
         return Err(ConfigError::new(text).into());
     };
     let setup = config.setup_of(source)?;
-    let only = chosen(&setup, names)?;
+    let only = chosen(&setup, &config.names, names)?;
     let warehouse = Warehouse::open_for_counting(config, data).await?;
     let past = Past {
         start: warehouse.start(config, data, false)?,
@@ -66,9 +66,20 @@ pub async fn run(config: &Config, data: &Path, topic: &str, names: &[String]) ->
     let switched = generations(&plan);
     show_generations(&warehouse.client, &switched).await?;
     show_definitions::<Processors>(&warehouse.client, &plan.setup, config.hash_key()?).await?;
+    show_names(&warehouse.client, config.names.renamed()).await?;
     past.start.store.write_plan(topic, None).await?;
-    for ((kind, name), generation) in &switched {
-        println!("{}: generation {generation} is shown now", called(kind, name));
+    for spec in plan
+        .setup
+        .definitions
+        .iter()
+        .filter(|spec| is_among(&plan.only, spec))
+    {
+        let name = config.names.of_spec(spec);
+        let generation = spec.generation;
+        println!(
+            "{}: generation {generation} is shown now",
+            called(&spec.kind, name)
+        );
     }
     Ok(())
 }
@@ -86,21 +97,27 @@ fn generations(plan: &Plan) -> Generations {
     plan.only.iter().map(generation).collect()
 }
 
-/// The definitions that are named, by kind and name; all where none is.
-fn chosen(setup: &Setup, names: &[String]) -> Result<Vec<(String, String)>> {
+fn is_among(only: &[(String, String)], spec: &Spec) -> bool {
+    only.iter()
+        .any(|(kind, name)| *kind == spec.kind && *name == spec.name)
+}
+
+/// The definitions that are named, by kind and the name that they were counted under first; all where none is.
+fn chosen(setup: &Setup, names: &Names, given: &[String]) -> Result<Vec<(String, String)>> {
     let all = setup.definitions.iter();
-    let all = all.map(|spec| (spec.kind.clone(), spec.name.clone()));
-    if names.is_empty() {
-        return Ok(all.collect());
+    let key = |spec: &Spec| (spec.kind.clone(), spec.name.clone());
+    if given.is_empty() {
+        return Ok(all.map(key).collect());
     }
     let mut chosen = Vec::new();
-    for wanted in names {
-        let is_it = |(kind, name): &(String, String)| {
+    for wanted in given {
+        let is_it = |spec: &&Spec| {
+            let (kind, name) = (&spec.kind, names.of_spec(spec));
             wanted == name || *wanted == called(kind, name) || *wanted == format!("{kind}:{name}")
         };
-        let found: Vec<_> = all.clone().filter(is_it).collect();
+        let found: Vec<_> = all.clone().filter(is_it).map(key).collect();
         if found.is_empty() {
-            let known: Vec<String> = all.map(|(kind, name)| called(&kind, &name)).collect();
+            let known: Vec<String> = all.map(|spec| called(&spec.kind, names.of_spec(spec))).collect();
             let text = format!(
                 "--definition {wanted}: there is none; there is {}",
                 known.join(", ")

@@ -37,11 +37,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A definition by its app, kind and name.
+/// A definition by its app, kind and the name that it was counted under first.
 type Key = (String, String, String);
 
-/// What is shown now: the text of each definition; nothing where nothing was ever counted.
-async fn shown(client: &Client) -> Result<BTreeMap<Key, String>> {
+/// A definition that is shown now.
+struct Shown {
+    name: String,
+    text: String,
+}
+
+/// What is shown now; nothing where nothing was ever counted.
+async fn shown(client: &Client) -> Result<BTreeMap<Key, Shown>> {
     let there = format!(
         "SELECT count() AS tables FROM system.tables WHERE database = '{}' AND name = 'definitions'",
         client.database().replace('\'', "\\'")
@@ -50,23 +56,22 @@ async fn shown(client: &Client) -> Result<BTreeMap<Key, String>> {
     if tables.first().and_then(|row| row["tables"].as_u64()) != Some(1) {
         return Ok(BTreeMap::new());
     }
-    let query = "SELECT app, kind, name, text FROM definitions WHERE shown";
+    let query = "SELECT app, kind, first_name, name, text FROM shown";
     let rows = client
         .rows(query)
         .await
-        .context("what is counted cannot be asked")?;
+        .context("what is counted cannot be asked; start `cambium run` of this release once")?;
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let definitions = rows.iter().map(|row| {
-        (
-            (text(row, "app"), text(row, "kind"), text(row, "name")),
-            text(row, "text"),
-        )
+        let key = (text(row, "app"), text(row, "kind"), text(row, "first_name"));
+        let (name, text) = (text(row, "name"), text(row, "text"));
+        (key, Shown { name, text })
     });
     Ok(definitions.collect())
 }
 
 /// A line for each definition of each app that was seen.
-fn compare(config: &Config, shown: &BTreeMap<Key, String>) -> Result<Vec<String>> {
+fn compare(config: &Config, shown: &BTreeMap<Key, Shown>) -> Result<Vec<String>> {
     let topic = Topic {
         name: String::new(),
         partition: 0,
@@ -75,7 +80,7 @@ fn compare(config: &Config, shown: &BTreeMap<Key, String>) -> Result<Vec<String>
         Partition::new(topic, 0, 0, config.setup.clone(), config.hash_key()?)?;
     let apps: BTreeSet<&str> = shown.keys().map(|(app, ..)| app.as_str()).collect();
     let mut lines = Vec::new();
-    let mut say = |what: &str, (app, kind, name): &Key, more: &str| {
+    let mut say = |what: &str, (app, kind, _): &Key, name: &str, more: &str| {
         lines.push(format!("{what:<18} {} ({app}){more}", called(kind, name)));
     };
     if apps.is_empty() {
@@ -91,25 +96,31 @@ fn compare(config: &Config, shown: &BTreeMap<Key, String>) -> Result<Vec<String>
             configured.insert(key, definition.text);
         }
         for (key, text) in &configured {
+            let name = config.names.of(&key.1, &key.2, app);
             match shown.get(key) {
-                Some(counted) if counted == text => say("stays", key, ""),
-                Some(counted) => {
-                    let changed = changed(counted, text).join(", ");
-                    say("begins anew", key, &format!(": {changed}"));
+                Some(counted) if counted.text == *text && counted.name == name => say("stays", key, name, ""),
+                Some(counted) if counted.text == *text => {
+                    say(
+                        "is renamed",
+                        key,
+                        name,
+                        &format!(": it was called {}", counted.name),
+                    );
                 }
-                None => say("is new", key, ""),
+                Some(counted) => {
+                    let changed = changed(&counted.text, text).join(", ");
+                    say("begins anew", key, name, &format!(": {changed}"));
+                }
+                None => say("is new", key, name, ""),
             }
         }
         let gone = shown
-            .keys()
-            .filter(|key| key.0 == app && !configured.contains_key(key));
-        gone.for_each(|key| {
-            say(
-                "no longer counted",
-                key,
-                ": its rows stay, hidden, until `cambium prune`",
-            )
-        });
+            .iter()
+            .filter(|(key, _)| key.0 == app && !configured.contains_key(key));
+        for (key, counted) in gone {
+            let stay = ": its rows stay, hidden, until `cambium prune`";
+            say("no longer counted", key, &counted.name, stay);
+        }
     }
     lines.sort();
     Ok(lines)

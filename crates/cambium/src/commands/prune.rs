@@ -29,8 +29,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         .await?
         .client;
     // What is being counted is not shown yet either.
-    let query = "SELECT toString(id) AS id, app, kind, name, generation FROM definitions WHERE NOT shown AND (kind, name, generation) \
-                 NOT IN (SELECT kind, name, generation FROM definition_generations FINAL WHERE app = '' AND generation > 0) \
+    let query = "SELECT toString(id) AS id, app, kind, name, generation FROM called WHERE id NOT IN (SELECT id FROM shown) \
+                 AND (kind, first_name, generation) NOT IN (SELECT kind, name, generation FROM definition_generations FINAL WHERE app = '' AND generation > 0) \
                  ORDER BY app, kind, name, generation";
     let mut ids = Vec::new();
     for row in client.rows(query).await? {

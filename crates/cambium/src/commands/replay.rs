@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use cambium_engine::{Account, Found, Setup, Topic};
 use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
-use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, start};
+use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, show_names, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -63,6 +63,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let mut owner = begin(&start_with, &mut log, &given).await?;
     show_definitions::<Processors>(&warehouse.client, &setup, config.hash_key()?).await?;
+    show_names(&warehouse.client, config.names.renamed()).await?;
     let Given { mut known, fresh } = given;
     let before = owner.partition().account();
     let had_events = before.read > 0;

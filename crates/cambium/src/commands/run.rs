@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::Client;
 use cambium_engine::Setup;
 use cambium_kafka::{LogReader, Settings, Source};
-use cambium_pipeline::{Generations, Start, counted_generations, show_definitions};
+use cambium_pipeline::{Generations, Start, counted_generations, show_definitions, show_names};
 use clap::Args;
 
 use super::Where;
@@ -82,10 +82,16 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 pub(super) async fn open(config: &Config, data: &std::path::Path) -> Result<Warehouse> {
     until_it_is_there(|| async {
         let warehouse = Warehouse::open_for_counting(config, data).await?;
-        show_definitions::<Processors>(&warehouse.client, &config.setup, config.hash_key()?).await?;
+        show(config, &warehouse.client).await?;
         Ok(warehouse)
     })
     .await
+}
+
+/// Shows what is configured, under the names that it has there.
+pub(super) async fn show(config: &Config, client: &Client) -> Result<()> {
+    show_definitions::<Processors>(client, &config.setup, config.hash_key()?).await?;
+    show_names(client, config.names.renamed()).await
 }
 
 /// What is to be counted of each topic, in the generations that are counted.
@@ -126,8 +132,7 @@ async fn take_changes(path: PathBuf, client: Client, setups: Arc<Setups>) {
 
 async fn take_change(path: &Path, client: &Client) -> Result<BTreeMap<String, Setup>> {
     let config = Config::read(path)?;
-    let key = config.hash_key()?;
-    until_it_is_there(|| show_definitions::<Processors>(client, &config.setup, key)).await?;
+    until_it_is_there(|| show(&config, client)).await?;
     until_it_is_there(|| setups_of(&config, client)).await
 }
 

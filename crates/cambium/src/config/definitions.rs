@@ -7,6 +7,7 @@ use cambium_engine::{AppSetup, Beside, HashKey, KindInfo, List, Partition, Setup
 use cambium_event::{Fields, Format};
 use serde_json::{Map, Value};
 
+use super::names::{self, Names};
 use super::sections::{DEFAULT_TIME, Sections, Time, explain, nearest};
 use crate::Processors;
 
@@ -16,18 +17,20 @@ pub fn kinds() -> Vec<KindInfo> {
     kinds
 }
 
-/// Takes the processors' sections out of the file, and checks that they can be counted.
-pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
+/// Takes the processors' sections out of the file, and checks that they can be counted. In the setup definitions have the
+/// names that they were counted under first.
+pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<(Setup, Names)> {
     let mut definitions = Vec::new();
+    let mut names = Names::default();
     let mut single = BTreeMap::new();
     for kind in kinds() {
         let written = table.remove(kind.kind);
         if kind.is_single {
             let keys = single_keys(kind.kind, written)?;
             single.insert(kind.kind, keys.clone());
-            definitions.push(spec(&kind, "", Vec::new(), keys)?);
+            definitions.push(spec(&kind, ("", ""), Vec::new(), keys)?);
         } else {
-            definitions.extend(named(&kind, written)?);
+            definitions.extend(named(&kind, written, &mut names)?);
         }
     }
     let time = sections.time.rules(DEFAULT_TIME);
@@ -55,8 +58,8 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<Setup> {
         max_values: sections.max_values,
         only: None,
     };
-    check(&setup)?;
-    Ok(setup)
+    check(&names.used_in(&setup))?;
+    Ok((setup, names))
 }
 
 /// Compiles everything once: what is wrong shows before anything runs.
@@ -91,13 +94,13 @@ fn single_keys(kind: &str, written: Option<toml::Value>) -> Result<Map<String, V
     }
 }
 
-fn named(kind: &KindInfo, written: Option<toml::Value>) -> Result<Vec<Spec>> {
+fn named(kind: &KindInfo, written: Option<toml::Value>, names: &mut Names) -> Result<Vec<Spec>> {
     let written = match written.map(to_json).transpose()? {
         None => Vec::new(),
         Some(Value::Array(all)) => all,
         Some(_) => bail!("[[{}]] is a list, written with double brackets", kind.kind),
     };
-    let mut specs: Vec<Spec> = Vec::new();
+    let mut specs: Vec<(String, Spec)> = Vec::new();
     for keys in written {
         let Value::Object(mut keys) = keys else {
             bail!("[[{}]] holds keys", kind.kind)
@@ -107,24 +110,26 @@ fn named(kind: &KindInfo, written: Option<toml::Value>) -> Result<Vec<Spec>> {
             _ => bail!("[[{}]] needs a name", kind.kind),
         };
         let apps = apps_of(keys.remove("app")).with_context(|| format!("[[{}]] {name}", kind.kind))?;
-        if specs
-            .iter()
-            .any(|spec| spec.name == name && overlap(&spec.apps, &apps))
-        {
-            bail!("[[{}]] '{name}' is there twice", kind.kind);
-        }
-        specs.push(spec(kind, &name, apps, keys)?);
+        let was = match keys.remove("was") {
+            None => name.clone(),
+            Some(Value::String(was)) if !was.is_empty() => was,
+            Some(_) => bail!(
+                "[[{}]] {name}: was is the name that it was counted under before",
+                kind.kind
+            ),
+        };
+        let spec = spec(kind, (&name, &was), apps, keys)?;
+        specs.push((name, spec));
     }
+    names::check(kind.kind, &specs)?;
+    specs.iter().for_each(|(name, spec)| names.add(spec, name));
+    let mut specs: Vec<Spec> = specs.into_iter().map(|(_, spec)| spec).collect();
     for name in kind.built_in {
         if !specs.iter().any(|spec| spec.name == *name) {
-            specs.push(spec(kind, name, Vec::new(), Map::new())?);
+            specs.push(spec(kind, (name, name), Vec::new(), Map::new())?);
         }
     }
     Ok(specs)
-}
-
-fn overlap(left: &[String], right: &[String]) -> bool {
-    left.is_empty() || right.is_empty() || left.iter().any(|app| right.contains(app))
 }
 
 fn apps_of(written: Option<Value>) -> Result<Vec<String>> {
@@ -137,17 +142,23 @@ fn apps_of(written: Option<Value>) -> Result<Vec<String>> {
     })
 }
 
-fn spec(kind: &KindInfo, name: &str, apps: Vec<String>, keys: Map<String, Value>) -> Result<Spec> {
+/// A definition by the name that it has, and the one that it was counted under first.
+fn spec(
+    kind: &KindInfo,
+    (name, first): (&str, &str),
+    apps: Vec<String>,
+    keys: Map<String, Value>,
+) -> Result<Spec> {
     let title = if name.is_empty() {
         format!("[{}]", kind.kind)
     } else {
         format!("[[{}]] {name}", kind.kind)
     };
     let body =
-        (kind.complete)(name, keys).map_err(|error| anyhow!("{title}: {}", explain(&error.to_string())))?;
+        (kind.complete)(first, keys).map_err(|error| anyhow!("{title}: {}", explain(&error.to_string())))?;
     Ok(Spec {
         kind: kind.kind.to_owned(),
-        name: name.to_owned(),
+        name: first.to_owned(),
         apps,
         body,
         generation: 0,

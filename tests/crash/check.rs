@@ -7,6 +7,7 @@ use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Record, Truth};
 
+use super::process::still_runtime;
 use super::world::{LATER, WITH_PAST, World};
 use crate::replay::case::{Case, MINUTE};
 use crate::replay::check::{check as check_views, check_funnel};
@@ -18,6 +19,11 @@ impl World {
             .iter()
             .flat_map(|log| log.sent.iter().cloned())
             .collect()
+    }
+
+    /// Of whom nothing is held that is theirs alone.
+    fn is_left_out(&self, user: u64) -> bool {
+        self.is_forgotten && user == self.user
     }
 
     fn truth(&self, records: &[Record]) -> Truth {
@@ -52,7 +58,8 @@ impl World {
             );
         }
         let held: BTreeSet<_> = model.newest("session_rows").map(session_key).collect();
-        for ((app, user), events) in truth.by_user() {
+        let by_user = truth.by_user().into_iter();
+        for ((app, user), events) in by_user.filter(|((_, user), _)| !self.is_left_out(*user)) {
             for session in sessions(&events, &self.case.sessions, &|time| truth.day(time)) {
                 let key = (app.clone(), user, session.start);
                 assert!(held.contains(&key), "no session {key:?}, claimed before {before}");
@@ -112,7 +119,18 @@ impl World {
             funnels: self.case.funnels.clone(),
             records: self.sent(),
             partitions: self.case.partitions,
+            forgotten: self.is_forgotten.then_some(self.user),
         };
+        if self.is_forgotten {
+            let theirs = Value::Number(self.user.into());
+            let tables = ["session_rows", "funnel_rows"];
+            let mut rows = tables.into_iter().flat_map(|table| model.newest(table));
+            assert!(
+                !rows.any(|row| row["user"] == theirs),
+                "a row of who is forgotten came back"
+            );
+            self.check_snapshots();
+        }
         let accounts = accounts(model);
         check_views(&case, model, &accounts);
         // They count from where they were added; and where they have a past, beside that, from the beginning.
@@ -123,6 +141,17 @@ impl World {
         for partition in 0..self.logs.len() as i32 {
             let (held, expected) = self.rejected(model, partition, i64::MAX);
             assert_eq!(held, expected, "rejected records");
+        }
+    }
+
+    /// Who is forgotten is in no snapshot that is kept.
+    fn check_snapshots(&self) {
+        for (store, name) in self.snapshot_files() {
+            let loaded = still_runtime().block_on(store.load_file(&name));
+            // What goes on from nothing any more can be read by nobody.
+            let users = loaded.map_or_else(|_| Vec::new(), |loaded| loaded.users);
+            let has_theirs = users.iter().any(|(_, user, _)| *user == self.user);
+            assert!(!has_theirs, "who is forgotten is in {name}");
         }
     }
 

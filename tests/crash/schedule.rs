@@ -82,6 +82,8 @@ pub enum Step {
         partition: usize,
         is_cut_off: bool,
     },
+    /// Somebody asks to be forgotten.
+    Forget,
     /// The topic gets one more partition.
     Grow,
     /// Somebody asks how far the numbers are, and whether they are.
@@ -119,6 +121,7 @@ fn step(random: &mut Rng) -> Step {
             partition,
             is_cut_off: seed.is_multiple_of(4),
         },
+        54 | 55 if seed % 8 == 1 => Step::Forget,
         35..58 => Step::Tick { owner },
         58..76 => Step::Pass {
             process,

@@ -72,6 +72,15 @@ impl Objects {
         }
     }
 
+    /// The names of the files in a directory.
+    pub fn names(&self, directory: &str) -> Vec<String> {
+        let listed = self.inner.list(Some(&Path::from(directory)));
+        let listed = futures::executor::block_on(listed.try_collect::<Vec<_>>());
+        let listed = listed.unwrap_or_default().into_iter();
+        let names = listed.filter_map(|one| one.location.filename().map(str::to_owned));
+        names.collect()
+    }
+
     pub fn mood(&self) -> MutexGuard<'_, Mood> {
         self.mood.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

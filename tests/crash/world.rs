@@ -8,8 +8,8 @@ use std::sync::Arc;
 use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
-use cambium_simulate::{Dropped, Record, Rules};
-use cambium_snapshots::{Change, Store};
+use cambium_simulate::{Dropped, Record, Rules, Truth, Which};
+use cambium_snapshots::{Change, Snapshots, Store};
 use fastrand::Rng;
 
 use super::clickhouse::ClickHouse;
@@ -18,6 +18,7 @@ use super::process::{Process, Settings, Taking, still_runtime};
 use super::schedule::Step;
 use super::store::{Lists, Objects};
 use crate::replay::case::Case;
+use crate::replay::model::{Row, Value};
 
 /// Setups that follow each other: definitions are added, then an event is dropped.
 const MORE: [&str; 2] = [
@@ -49,6 +50,11 @@ pub struct World {
     pub in_force: BTreeMap<(i32, i64), usize>,
     /// The partitions on which the definitions that were added have their past.
     pub pasts: BTreeSet<i32>,
+    /// A person who may ask to be forgotten, whether they have, and from which offset of a partition on they are (as the
+    /// truth has it).
+    pub user: u64,
+    pub is_forgotten: bool,
+    forgotten_from: BTreeMap<i32, i64>,
     /// Whether something was lost, as a start has said: the numbers are no longer those of all records.
     pub is_lossy: bool,
     pub seen: Seen,
@@ -66,6 +72,7 @@ pub struct Seen {
     pub later_logs: usize,
     pub pasts: usize,
     pub pasts_taken: usize,
+    pub forgotten: usize,
     pub lossy: usize,
 }
 
@@ -79,6 +86,7 @@ impl Seen {
         self.later_logs += other.later_logs;
         self.pasts += other.pasts;
         self.pasts_taken += other.pasts_taken;
+        self.forgotten += other.forgotten;
         self.lossy += other.lossy;
     }
 }
@@ -113,6 +121,9 @@ impl World {
             processes: (0..PROCESSES).map(|_| None).collect(),
             in_force: BTreeMap::new(),
             pasts: BTreeSet::new(),
+            user: somebody(&case, seed),
+            is_forgotten: false,
+            forgotten_from: BTreeMap::new(),
             is_lossy: false,
             seen: Seen::default(),
             case,
@@ -164,6 +175,7 @@ impl World {
                 partition,
                 is_cut_off,
             } => self.give_past(process % PROCESSES, partition % self.logs.len(), is_cut_off),
+            Step::Forget => self.forget(),
             Step::Grow => self.grow(),
             Step::Ask => self.check_claims(),
         }
@@ -261,6 +273,9 @@ impl World {
     }
 
     pub fn try_to_take(&mut self, place: usize, partition: usize, accept_gap: bool) -> anyhow::Result<()> {
+        if self.is_forgotten && !self.forgotten_from.contains_key(&(partition as i32)) {
+            self.stop_others(place, partition);
+        }
         let topic = self.topic(partition);
         let process = self.processes[place]
             .get_or_insert_with(|| Process::new(&self.settings, self.clickhouse.clone()));
@@ -328,7 +343,7 @@ impl World {
         let journal = still_runtime().block_on(snapshots.journal());
         let log = &self.logs[partition];
         let entries = journal.expect("a journal is never spoilt").into_iter();
-        let mut has_past = false;
+        let (mut has_past, mut forgotten_from) = (false, None);
         // Of two at one offset the last one holds.
         let in_force: BTreeMap<i64, usize> = entries
             .map(|entry| {
@@ -337,9 +352,15 @@ impl World {
                 let setup = setup.expect("a setup of this world");
                 let offset = log.for_truth(entry.epoch, entry.offset);
                 has_past |= matches!(entry.change, Change::Past { .. });
+                if entry.setup().is_some_and(|setup| !setup.forgotten.is_empty()) {
+                    forgotten_from.get_or_insert(offset);
+                }
                 (offset, setup)
             })
             .collect();
+        if let Some(from) = forgotten_from {
+            self.forgotten_from.insert(partition as i32, from);
+        }
         if has_past {
             self.pasts.insert(partition as i32);
         } else {
@@ -349,6 +370,49 @@ impl World {
             let before = self.in_force.insert((partition as i32, from), setup);
             assert!(before.is_none_or(|before| before <= setup), "a setup came back");
         }
+    }
+
+    /// Somebody asks to be forgotten. Until all processes know of it, none may go on that believes to own a partition and
+    /// does not: what it counts cannot be taken back.
+    fn forget(&mut self) {
+        if self.is_forgotten {
+            return;
+        }
+        // Who runs the command sees that it failed, and runs it again.
+        while still_runtime().block_on(self.store.forget(&[self.user])).is_err() {}
+        self.is_forgotten = true;
+        self.seen.forgotten += 1;
+        for partition in 0..self.logs.len() {
+            let owners = self.owners().into_iter();
+            let mut owners = owners.filter(|(_, owned)| *owned == partition as i32);
+            if let Some((first, _)) = owners.next() {
+                self.stop_others(first, partition);
+            }
+        }
+    }
+
+    /// What the command deletes when all processes know.
+    pub fn delete_rows(&self) {
+        let user = i128::from(self.user);
+        let is_theirs = |row: &Row| row.get("user").is_some_and(|one| *one == Value::Number(user));
+        self.clickhouse.lock().model.retain(|row| !is_theirs(row));
+    }
+
+    /// Every file of snapshots on which the person is forgotten, and where it is.
+    pub fn snapshot_files(&self) -> Vec<(Snapshots, String)> {
+        let mut files = Vec::new();
+        for partition in self.forgotten_from.keys() {
+            let topic = self.topic(*partition as usize);
+            for (prefix, store) in [("", self.store.clone()), ("~taken/", self.store.taken())] {
+                let directory = format!("{prefix}t/{partition}");
+                for name in self.objects.names(&directory) {
+                    if name.ends_with(".full") || name.ends_with(".delta") {
+                        files.push((store.partition(&topic, 1), name));
+                    }
+                }
+            }
+        }
+        files
     }
 
     /// Counts beside what was added, of a log that is still the first and whole.
@@ -445,6 +509,12 @@ impl World {
             log.create_again();
         }
         self.seen.later_logs += 1;
+        // Who slept while somebody was forgotten does not know, and must not go on.
+        if self.is_forgotten {
+            drop(asleep);
+            self.clickhouse.lock().arrive(usize::MAX);
+            return;
+        }
         for (place, process) in asleep.into_iter().enumerate() {
             self.processes[place] = process;
         }
@@ -474,6 +544,18 @@ impl World {
         }
         for partition in 0..self.logs.len() {
             self.count_to_the_end(partition);
+        }
+        if self.is_forgotten {
+            self.clickhouse.lock().arrive(usize::MAX);
+            self.delete_rows();
+            // Counted again from the beginning, what is theirs does not come back.
+            for partition in 0..self.logs.len() {
+                let log = &self.logs[partition];
+                if !log.is_cut && log.creation() == 0 && self.random.bool() {
+                    self.clear_snapshots(partition);
+                    self.count_to_the_end(partition);
+                }
+            }
         }
         (0..PROCESSES).for_each(|place| self.processes[place] = None);
         self.clickhouse.lock().arrive(usize::MAX);
@@ -515,19 +597,35 @@ impl World {
             Some(Dropped {
                 partition,
                 from: self.since(partition, MORE.len())?,
-                event: DROPPED.to_owned(),
+                which: Which::Named(DROPPED.to_owned()),
             })
         });
+        let of_user = self.forgotten_from.iter().map(|(partition, from)| Dropped {
+            partition: *partition,
+            from: *from,
+            which: Which::OfUser(self.user),
+        });
         Rules {
-            drops: drops.collect(),
+            drops: drops.chain(of_user).collect(),
             ..self.case.rules.clone()
         }
     }
 }
 
+/// A user of the case.
+fn somebody(case: &Case, seed: u64) -> u64 {
+    let mut random = Rng::with_seed(seed);
+    let truth = Truth::new(&case.records, &case.rules);
+    truth
+        .events
+        .get(random.usize(..truth.events.len().max(1)))
+        .map_or(0, |event| event.user)
+}
+
 fn in_first_generation(setup: &Setup) -> Setup {
     let mut setup = setup.clone();
     setup.definitions.retain(|spec| spec.generation == 0);
+    setup.forgotten.clear();
     setup
 }
 

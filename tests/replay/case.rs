@@ -17,6 +17,8 @@ pub struct Case {
     pub funnels: Vec<Funnel>,
     pub records: Vec<Record>,
     pub partitions: i32,
+    /// A user of whom nothing is held that is theirs alone.
+    pub forgotten: Option<u64>,
 }
 
 impl Case {
@@ -50,6 +52,7 @@ impl Case {
             funnels,
             records: records(random, partitions, lateness_ms),
             partitions,
+            forgotten: None,
         }
     }
 }

@@ -90,6 +90,7 @@ fn case<'e>(
         sessions: SessionRules::default(),
         funnels,
         partitions: 1,
+        forgotten: None,
     }
 }
 

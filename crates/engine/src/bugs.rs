@@ -66,6 +66,10 @@ bugs! {
     HoleOverlooked,
     /// A journal counts as written when the store says so.
     JournalNotReadAgain,
+    /// The rows of who is forgotten come back where the log is counted again.
+    ForgottenRowsComeBack,
+    /// Who is forgotten stays in the state, and in snapshots.
+    ForgottenKept,
 }
 
 #[cfg(feature = "bugs")]

@@ -6,7 +6,7 @@ mod save;
 mod tables;
 mod take_over;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas, TOGETHER};
 use serde::{Deserialize, Serialize};
@@ -112,6 +112,10 @@ pub struct Partition<L: List> {
     /// What is known of the schema ids that records named.
     schemas: Schemas,
     drop: Vec<Filter>,
+    /// Whose records are dropped, as the setup says.
+    forgotten: HashSet<u64>,
+    /// Of whom no row is left that is theirs alone: who is forgotten, here or further on in the log.
+    left_out: HashSet<u64>,
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
@@ -146,6 +150,8 @@ impl<L: List> Partition<L> {
             decoders: Decoders::default(),
             schemas: Schemas::new(),
             drop: Vec::new(),
+            forgotten: HashSet::new(),
+            left_out: HashSet::new(),
             apps: Vec::new(),
             app_index: Map::default(),
             next_slot: 0,
@@ -222,8 +228,15 @@ impl<L: List> Partition<L> {
     /// new ones begin here with nothing.
     pub fn change_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
         self.enter_setup(setup)?;
+        self.forget_users()?;
         self.put_all_definitions();
         Ok(())
+    }
+
+    /// Of these users no rows are left that are theirs alone, from wherever in the log: they are forgotten further on, or
+    /// here. Nothing that is counted depends on it.
+    pub fn leave_out(&mut self, users: &[u64]) {
+        self.left_out.extend(users);
     }
 
     fn enter_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
@@ -252,6 +265,8 @@ impl<L: List> Partition<L> {
             drop.push(filter);
         }
         self.drop = drop;
+        self.forgotten = self.setup.forgotten.iter().copied().collect();
+        self.left_out.extend(&self.forgotten);
         // Built once for every app that is named and for one that is not, so that all properties
         // have their slots before the first record is read.
         let named: Vec<String> = self.setup.apps.keys().cloned().collect();
@@ -421,6 +436,9 @@ impl<L: List> Partition<L> {
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
+        if self.forgotten.contains(&ids.user) {
+            return Ok(Outcome::Dropped);
+        }
         let watermark = if bug(Bug::WatermarkOfAnother) {
             watermark_of_all(self.watermark)
         } else {
@@ -476,7 +494,8 @@ impl<L: List> Partition<L> {
                 .insert(message, event.time, watermark - app.time.lateness_ms);
         }
         let beside = self.setup.beside;
-        if beside.events && self.setup.only.is_none() {
+        let is_left_out = self.left_out.contains(&user);
+        if beside.events && self.setup.only.is_none() && !is_left_out {
             let rows = &mut self.rows;
             tables::put_event(rows, &self.topic, version, offset, user, event, beside.raw_ids);
         }
@@ -503,6 +522,7 @@ impl<L: List> Partition<L> {
             version,
             watermark,
         );
+        context.leave_out(is_left_out);
         if unseen_since.is_some_and(|last| last < watermark - app.time.horizon_ms) {
             L::settle(&mut app.instances, user, &mut known.parts, &mut context);
             L::remember(&mut known.parts);

@@ -134,6 +134,8 @@ pub struct Context<'p> {
     pub watermark: i64,
     pub lateness_ms: i64,
     pub horizon_ms: i64,
+    /// Where rows go that no one is to have, while the user is one of whom none are left.
+    nowhere: Option<Rows>,
 }
 
 impl<'p> Context<'p> {
@@ -155,6 +157,16 @@ impl<'p> Context<'p> {
             watermark,
             lateness_ms: time.lateness_ms,
             horizon_ms: time.horizon_ms,
+            nowhere: None,
+        }
+    }
+
+    /// Whether the rows that follow and have a version, those of one user, are left nowhere. What they enter sets and sums
+    /// with stays.
+    #[inline]
+    pub(crate) fn leave_out(&mut self, leaves_out: bool) {
+        if leaves_out != self.nowhere.is_some() && !bug(Bug::ForgottenRowsComeBack) {
+            self.nowhere = leaves_out.then(Rows::default);
         }
     }
 
@@ -165,8 +177,8 @@ impl<'p> Context<'p> {
 
     /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it.
     pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
-        let row = self
-            .rows
+        let rows = self.nowhere.as_mut().unwrap_or(self.rows);
+        let row = rows
             .row(table)
             .u64(self.definition)
             .u64(self.origin)

@@ -83,6 +83,9 @@ pub struct Setup {
     #[serde(default)]
     pub beside: Beside,
     pub max_values: usize,
+    /// Users whose records are dropped, and of whom nothing is kept that is theirs alone; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<u64>,
     /// Only these definitions are counted, by kind and name, and no rows are left but theirs; none: all are, and what
     /// became of the records beside them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +167,22 @@ impl Setup {
             .definitions
             .extend(given.definitions.iter().filter(is_new).cloned());
         setup
+    }
+
+    /// The same, with these users forgotten beside those who are already.
+    pub fn forgetting(&self, users: &[u64]) -> Setup {
+        let mut setup = self.clone();
+        setup.forgotten.extend(users);
+        setup.forgotten.sort_unstable();
+        setup.forgotten.dedup();
+        setup
+    }
+
+    /// Whether all of these users are forgotten.
+    pub fn has_forgotten(&self, users: &[u64]) -> bool {
+        users
+            .iter()
+            .all(|user| self.forgotten.binary_search(user).is_ok())
     }
 
     /// Whether the definitions of `given` are all counted here.

@@ -333,6 +333,18 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
         }
     }
 
+    /// A user who is no longer kept, if they were.
+    pub fn take(&mut self, id: u64) -> Result<Option<User<P>>, SnapshotError> {
+        match self.slots.remove(&id) {
+            None => Ok(None),
+            Some(Slot::Hot(user)) => {
+                self.hot -= 1;
+                Ok(Some(*user))
+            }
+            Some(Slot::Cold(bytes)) => Ok(Some(decode(&bytes)?)),
+        }
+    }
+
     /// The users, in no order; none is left.
     pub fn drain(&mut self) -> impl Iterator<Item = Result<(u64, User<P>), SnapshotError>> {
         let slots = std::mem::take(&mut self.slots);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::Rhythm;
 use crate::meters::Meters;
-use crate::past::Pasts;
+use crate::past::{News, Pasts};
 
 static PROGRESS: Table = Table {
     name: "progress_rows",
@@ -107,8 +107,8 @@ enum Past {
     #[default]
     Nothing,
     /// It is asked whether there is something.
-    Asked(oneshot::Receiver<Result<Option<Made>>>),
-    /// There is; a start takes it over.
+    Asked(oneshot::Receiver<Result<News>>),
+    /// There is, or users are to be forgotten: a start sees to it.
     Found,
     /// It comes into force here, as the journal says: no record is applied before.
     Wanted,
@@ -146,6 +146,8 @@ pub struct Owner<L: List> {
     found: Option<i64>,
     looked_at: Instant,
     past: Past,
+    /// Users who are to be left in no snapshot.
+    to_purge: Option<Vec<u64>>,
     /// The snapshot that is being taken.
     snapshot: Option<Snapshot>,
     /// The snapshot that is being published, which gives its place back when it is done.
@@ -194,6 +196,7 @@ impl<L: List> Owner<L> {
             found: None,
             looked_at: Instant::now(),
             past: Past::Nothing,
+            to_purge: None,
             snapshot: None,
             publishing: None,
             runtime: tokio::runtime::Handle::current(),
@@ -218,6 +221,18 @@ impl<L: List> Owner<L> {
     pub(crate) fn with_pasts(mut self, pasts: Option<Pasts>, found: Option<i64>) -> Self {
         (self.pasts, self.found) = (pasts, found);
         self
+    }
+
+    /// When these users are forgotten, the next snapshot is to be the only one.
+    pub(crate) fn with_users_to_purge(mut self, users: Option<Vec<u64>>) -> Self {
+        self.to_purge = users;
+        self
+    }
+
+    /// Whether a snapshot is wanted, since those before it hold users who are forgotten now.
+    fn is_time_to_purge(&self) -> bool {
+        let users = self.to_purge.as_ref();
+        users.is_some_and(|users| self.partition.setup().has_forgotten(users))
     }
 
     /// The journal has grown elsewhere, behind the position.
@@ -370,6 +385,20 @@ impl<L: List> Owner<L> {
         self.bring_into_force(entry)
     }
 
+    /// What holds from the position on is let in before the next record comes, which may take its time.
+    fn let_in_due(&mut self) -> Result<()> {
+        let position = self.partition.position();
+        while let Some(entry) = self.journal.entries.get(self.journal.next)
+            && self.is_in_force(entry, position)
+            && !matches!(entry.change, Change::Past { .. })
+        {
+            let entry = entry.clone();
+            self.journal.next += 1;
+            self.bring_into_force(entry)?;
+        }
+        Ok(())
+    }
+
     fn bring_into_force(&mut self, entry: Entry) -> Result<()> {
         tracing::info!(topic = %self.partition.topic(), offset = entry.offset, "{}", entry.change);
         bring_into_force(&mut self.partition, entry.change)
@@ -384,11 +413,7 @@ impl<L: List> Owner<L> {
             }
             Past::Asked(asked) => match asked.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => {}
-                Ok(Ok(Some(made)))
-                    if self.found != Some(made.counted) && made.counted <= self.acknowledged =>
-                {
-                    self.past = Past::Found;
-                }
+                Ok(Ok(news)) if news.forgets || self.is_new(news.made.as_ref()) => self.past = Past::Found,
                 Ok(Err(error)) => {
                     let topic = self.partition.topic();
                     tracing::warn!(%topic, "cannot look for what was counted beside: {error:#}");
@@ -398,6 +423,10 @@ impl<L: List> Owner<L> {
             },
             Past::Nothing | Past::Found | Past::Wanted => {}
         }
+    }
+
+    fn is_new(&self, made: Option<&Made>) -> bool {
+        made.is_some_and(|made| self.found != Some(made.counted) && made.counted <= self.acknowledged)
     }
 
     fn ask_for_past(&mut self) {
@@ -410,11 +439,12 @@ impl<L: List> Owner<L> {
         let (answer, asked) = oneshot::channel();
         self.past = Past::Asked(asked);
         self.runtime.spawn(async move {
-            let _ = answer.send(pasts.made(&topic, epoch, &entries).await);
+            let _ = answer.send(pasts.news(&topic, epoch, &entries).await);
         });
     }
 
-    /// Whether something was counted beside that a start would take over: to be ended, and started again.
+    /// Whether something was counted beside that a start would take over, or users are to be forgotten: to be ended, and
+    /// started again.
     pub fn wants_to_start_again(&self) -> bool {
         matches!(self.past, Past::Found)
     }
@@ -483,7 +513,7 @@ impl<L: List> Owner<L> {
     }
 
     fn is_time_to_capture(&self) -> bool {
-        self.captured_at.elapsed() >= self.rhythm.snapshot
+        self.captured_at.elapsed() >= self.rhythm.snapshot || self.is_time_to_purge()
     }
 
     /// Where many users owe rows and it is time that they leave them, some do, for so long at most, until few are left
@@ -549,14 +579,21 @@ impl<L: List> Owner<L> {
     fn settle(&mut self, after: oneshot::Receiver<()>, with_capture: bool) -> Result<()> {
         self.settled_at = self.flushed_at;
         self.settles_since = None;
+        self.let_in_due()?;
         let rows = self.partition.settle().context("the flush failed")?;
         self.settled = Settled::of(&self.partition);
         let position = self.settled.position;
         // What is counted beside is found by its snapshot alone, even where there was nothing to count.
         let is_first = self.is_beside() && self.snapshots.newest().is_none();
-        let is_new = self.captured < position || is_first;
+        let is_new = self.captured < position || is_first || self.is_time_to_purge();
         let with_snapshot = with_capture && is_new && self.snapshot.is_none() && self.has_snapshots()?;
         if with_snapshot {
+            if let Some(users) = self
+                .to_purge
+                .take_if(|users| self.partition.setup().has_forgotten(users))
+            {
+                self.snapshots.purge(&users);
+            }
             self.begin_capture()?;
         }
         let (acknowledge, settling) = UnderWay::new(Settling {

@@ -53,7 +53,52 @@ fn beside(judging: &Setup, wanted: &Setup) -> Setup {
     }
 }
 
+/// What was found beside the log.
+pub(crate) struct News {
+    /// A past that waits to be taken over.
+    pub made: Option<Made>,
+    /// Users are to be forgotten whom the journal does not know yet.
+    pub forgets: bool,
+}
+
 impl Pasts {
+    pub(crate) async fn news(&self, topic: &Topic, epoch: u16, journal: &[Entry]) -> Result<News> {
+        let last = journal.iter().rev().find_map(Entry::setup);
+        let listed = self.store.forgotten().await?;
+        Ok(News {
+            made: self.made(topic, epoch, journal).await?,
+            forgets: last.is_some_and(|setup| !setup.has_forgotten(&listed)),
+        })
+    }
+
+    /// Users who are forgotten are part of no file that the journal names: it names files without them then.
+    pub(crate) async fn purge(&self, topic: &Topic, journal: &mut [Entry], users: &[u64]) -> Result<()> {
+        let taken = self.taken(topic);
+        for entry in journal {
+            // One that is gone can be of no use any more, nor of harm.
+            if let Change::Past { state, .. } = &mut entry.change
+                && let Some(name) = taken.without(state, users).await?
+            {
+                *state = name;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what was taken over and is not named by the journal, and what waits for nobody.
+    pub(crate) async fn delete_others(&self, topic: &Topic, journal: &[Entry]) -> Result<()> {
+        let named = journal.iter().filter_map(|entry| match &entry.change {
+            Change::Past { state, .. } => Some(state.clone()),
+            _ => None,
+        });
+        self.taken(topic).retain(&named.collect::<Vec<_>>()).await?;
+        let mut beside = self.snapshots(topic);
+        if beside.made().await?.is_none() {
+            beside.clear().await?;
+        }
+        Ok(())
+    }
+
     fn snapshots(&self, topic: &Topic) -> Snapshots {
         self.store.beside().partition(topic, 1)
     }
@@ -93,7 +138,7 @@ impl Pasts {
     pub(crate) async fn bring_to<L: List, H>(
         &self,
         start: &Start<H>,
-        journal: &[Entry],
+        (journal, forgotten): (&[Entry], &[u64]),
         made: &Made,
         offset: i64,
     ) -> Result<(Partition<L>, String)> {
@@ -102,6 +147,7 @@ impl Pasts {
         let place = (made.epoch, made.counted);
         let loaded = load_at(&mut snapshots, place).await?;
         let mut past = self.restored(loaded.context("it is no longer there")?)?;
+        past.leave_out(forgotten);
         self.read_on(&mut past, journal, made.counted..offset)?;
         let written = start.writer.write(past.flush()?);
         let written = tokio::time::timeout(PATIENCE, written).await;
@@ -210,7 +256,8 @@ impl<L: List, H: Held> Counting<L, H> {
         };
         let journal = journal_beside(&entries, epoch, &wanted);
         let mut snapshots = start.store.beside().partition(&start.topic, 1);
-        let (partition, next) = begin(&start, &mut snapshots, &journal, (epoch, begun, earliest)).await?;
+        let (mut partition, next) = begin(&start, &mut snapshots, &journal, (epoch, begun, earliest)).await?;
+        partition.leave_out(&start.store.forgotten().await?);
         let position = partition.position();
         let journal = Journal {
             entries: journal,

@@ -98,11 +98,14 @@ impl<H> Start<H> {
 
 /// A configuration's setup as the journal has it: a generation that is counted and not shown yet goes on being counted; and
 /// a process that was started before definitions were given their past does not take it from them.
+///
+/// Who was forgotten once stays so.
 fn as_journaled(setup: &Setup, journal: &[Entry]) -> Setup {
     let mut with_setup = journal.iter().rev().filter(|entry| entry.setup().is_some());
     let Some(last) = with_setup.next() else {
         return setup.clone();
     };
+    let setup = &setup.forgetting(forgotten_in(journal));
     let before = with_setup.next().and_then(Entry::setup);
     if let Change::Past { setup: given, .. } = &last.change
         && before.is_some_and(|before| setup.with_later_generations(before) == *before)
@@ -113,6 +116,12 @@ fn as_journaled(setup: &Setup, journal: &[Entry]) -> Setup {
         Some(last) => setup.with_later_generations(last),
         None => setup.clone(),
     }
+}
+
+/// Who is forgotten behind all that the journal says.
+fn forgotten_in(journal: &[Entry]) -> &[u64] {
+    let last = journal.iter().rev().find_map(Entry::setup);
+    last.map_or(&[], |setup| &setup.forgotten)
 }
 
 /// A start that would lose something.
@@ -230,6 +239,7 @@ impl std::fmt::Display for StartError {
 pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Owner<L>> {
     let mut snapshots = start.store.partition(&start.topic, start.keep);
     let mut journal = snapshots.journal().await?;
+    let written_journal = journal.clone();
     let (loaded, passed_over) = snapshots.load(|loaded| goes_with(&journal, loaded)).await?;
     for why in passed_over {
         tracing::warn!(topic = %start.topic, "a snapshot is passed over: {why}");
@@ -239,6 +249,9 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let written = written(&start, &journal).await?;
     let begun = begin::<L, H>(&start, log, loaded, (&journal, &creations), written).await?;
     let mut partition = begun.partition;
+    let listed = start.store.forgotten().await?;
+    partition.leave_out(&listed);
+    partition.leave_out(forgotten_in(&journal));
     let (epoch, position) = (partition.epoch(), partition.position());
     let creation = Creation {
         epoch,
@@ -258,9 +271,9 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     let settled = written.filter(|written| written.epoch == epoch);
     let settled_until = settled.map_or(0, |written| written.offset);
     let last = journal.iter().rev().find_map(Entry::setup);
-    let wanted = as_journaled(&start.setup, &journal);
+    let mut wanted = as_journaled(&start.setup, &journal);
     let is_first_of_log = journal.iter().all(|entry| entry.epoch != epoch);
-    let changes = last.unwrap_or(partition.setup()) != &wanted || is_first_of_log;
+    let mut changes = last.unwrap_or(partition.setup()) != &wanted || is_first_of_log;
     let pasts = start.pasts();
     // Behind everything that was written under the old one, so that no row mixes the two.
     let offset = if is_first_of_log {
@@ -280,7 +293,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     };
     let mut past = None;
     if let Some((pasts, made)) = pasts.as_ref().zip(made.filter(is_wanted)) {
-        let brought = pasts.bring_to(&start, &journal, &made, offset).await;
+        let brought = pasts.bring_to(&start, (&journal, &listed), &made, offset).await;
         past = match brought {
             Ok((past, state)) => Some((past, state, made.setup)),
             Err(error) => {
@@ -289,6 +302,19 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
                 None
             }
         };
+    }
+    // One after the other: what is taken over is of before they are forgotten.
+    if past.is_none() && !wanted.has_forgotten(&listed) {
+        wanted = wanted.forgetting(&listed);
+        changes = true;
+    }
+    let forgotten = wanted.forgotten.clone();
+    let is_purged = start.setup.only.is_some() || {
+        let purged = snapshots.purged().await?;
+        forgotten.iter().all(|user| purged.binary_search(user).is_ok())
+    };
+    if let Some(pasts) = pasts.as_ref().filter(|_| !is_purged) {
+        pasts.purge(&start.topic, &mut journal, &forgotten).await?;
     }
     let change = match &past {
         Some((_, state, given)) => Some(Change::Past {
@@ -303,8 +329,13 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
             epoch: partition.epoch(),
             change,
         });
+    }
+    if journal != written_journal {
         snapshots.write_journal(&journal).await?;
         fail_point!("after-journaling");
+    }
+    if let Some(pasts) = pasts.as_ref().filter(|_| !is_purged) {
+        pasts.delete_others(&start.topic, &journal).await?;
     }
     let mut journal = Journal {
         next: journal
@@ -330,7 +361,10 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         journal.next += 1;
     }
     let owner = Owner::new(partition, journal, snapshots, start.writer, start.rhythm, log.end);
-    Ok(owner.with_pasts(pasts, found))
+    // Counted again from where they were not forgotten yet, they come into snapshots again.
+    let is_in_force = owner.partition().setup().has_forgotten(&forgotten);
+    let to_purge = (!is_purged || !is_in_force).then_some(forgotten);
+    Ok(owner.with_pasts(pasts, found).with_users_to_purge(to_purge))
 }
 
 /// Refuses a topic to which partitions were added; a new one has no past of its own to tell by.
@@ -363,14 +397,25 @@ type Known<'k> = (&'k [Entry], &'k [Creation]);
 /// Whether a snapshot was taken under the setup that the journal says: an owner who did not know of it may have gone on
 /// behind the offset at which it entered.
 fn goes_with(journal: &[Entry], loaded: &Loaded) -> Result<()> {
-    let before = |entry: &&Entry| entry.epoch == loaded.epoch && entry.offset < loaded.position;
-    let in_force = journal.iter().filter(before).filter_map(Entry::setup).next_back();
+    let of_log = |entry: &&Entry| entry.epoch == loaded.epoch && entry.offset <= loaded.position;
+    let setups = journal
+        .iter()
+        .filter(of_log)
+        .filter_map(|entry| Some((entry.offset, entry.setup()?)));
+    // What enters at its position may or may not be in force in it: a start lets it in again.
+    let last_before = setups.clone().rfind(|(offset, _)| *offset < loaded.position);
+    let entering = setups.filter(|(offset, _)| *offset == loaded.position);
+    let mut in_force = last_before
+        .into_iter()
+        .chain(entering)
+        .map(|(_, setup)| setup)
+        .peekable();
     // One that cannot be read is no matter of this; it is said where it is restored.
-    let (Some(in_force), Ok(saved)) = (in_force, saved_setup(&loaded.head)) else {
+    let (Some(_), Ok(saved)) = (in_force.peek(), saved_setup(&loaded.head)) else {
         return Ok(());
     };
     ensure!(
-        saved == *in_force || bug(Bug::SnapshotOfAnotherSetup),
+        in_force.any(|setup| saved == *setup) || bug(Bug::SnapshotOfAnotherSetup),
         "it was taken under another setup than was in force"
     );
     Ok(())

@@ -12,4 +12,4 @@ pub mod truth;
 
 pub use product::{Product, Publication, Settings};
 pub use summary::{PURCHASE, summary};
-pub use truth::{Account, Dropped, Event, Record, Rules, Truth};
+pub use truth::{Account, Dropped, Event, Record, Rules, Truth, Which};

@@ -32,12 +32,23 @@ pub struct Rules {
 pub struct Dropped {
     pub partition: i32,
     pub from: i64,
-    pub event: String,
+    pub which: Which,
+}
+
+/// Which events.
+#[derive(Clone, Debug)]
+pub enum Which {
+    Named(String),
+    OfUser(u64),
 }
 
 impl Dropped {
     fn fits(&self, record: &Record, event: &Event) -> bool {
-        record.partition == self.partition && record.offset >= self.from && event.event == self.event
+        let is_meant = match &self.which {
+            Which::Named(name) => event.event == *name,
+            Which::OfUser(user) => event.user == *user,
+        };
+        record.partition == self.partition && record.offset >= self.from && is_meant
     }
 }
 

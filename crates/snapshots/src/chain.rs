@@ -14,10 +14,11 @@ use crate::merge::Merge;
 use crate::part::{Head, OfLaterRelease, Reader, Writer};
 use crate::{Creation, Entry, Made, Store};
 
-const JOURNAL: &str = "journal.json";
+pub(crate) const JOURNAL: &str = "journal.json";
 const JOURNAL_COPY: &str = "journal-copy.json";
 const CREATIONS: &str = "topic.json";
 const MADE: &str = "made.json";
+const PURGED: &str = "purged.json";
 /// So many changes are followed before they are merged into a full snapshot.
 const MAX_CHAIN: usize = 8;
 /// More were never written.
@@ -41,6 +42,10 @@ pub struct Snapshots {
     /// The newest that was published or loaded here, and how many changes lie before it.
     newest: Option<String>,
     chain: usize,
+    /// What was published last, as it was given.
+    written: Option<String>,
+    /// Users of whom nothing is to be left in any file, when the next snapshot is published.
+    purges: Option<Vec<u64>>,
 }
 
 /// A snapshot to be written; it may be tried again and again.
@@ -83,6 +88,8 @@ impl Snapshots {
             keep,
             newest: None,
             chain: 0,
+            written: None,
+            purges: None,
         }
     }
 
@@ -185,25 +192,93 @@ impl Snapshots {
     /// beside the partition. It can be tried again where it failed, unless the chain is [`Broken`].
     pub async fn publish(&mut self, publication: &Publication) -> Result<()> {
         let name = publication.name.as_str();
-        self.put(name, publication.bytes.clone()).await?;
-        fail_point!("after-snapshot");
-        if self.newest.as_deref() != Some(name) {
+        // Tried again, it may be part of a full one already, and what it goes on from deleted.
+        if self.written.as_deref() != Some(name) {
+            self.put(name, publication.bytes.clone()).await?;
+            fail_point!("after-snapshot");
             self.chain += usize::from(!publication.is_full);
             self.newest = Some(name.to_owned());
+            self.written = self.newest.clone();
         }
-        if self.chain >= MAX_CHAIN {
-            self.make_full(name).await?;
+        if self.purges.is_some() || self.chain >= MAX_CHAIN {
+            if self.chain > 0 {
+                self.make_full().await?;
+            }
             fail_point!("before-deleting");
-            self.forget_old().await?;
+            self.delete_old().await?;
         }
         Ok(())
     }
 
-    async fn make_full(&mut self, name: &str) -> Result<()> {
-        let (name, bytes) = self.merged(name).await?;
+    /// Deletes what is no longer kept.
+    async fn delete_old(&mut self) -> Result<()> {
+        let Some(users) = &self.purges else {
+            return self.forget_old().await;
+        };
+        let newest = self.newest.clone().context("there is no snapshot")?;
+        self.check_file(&newest).await?;
+        self.retain(&[newest]).await?;
+        self.put(PURGED, encoded(users)?).await?;
+        self.purges = None;
+        Ok(())
+    }
+
+    /// The newest with all that it goes on from becomes one file.
+    async fn make_full(&mut self) -> Result<()> {
+        let newest = self.newest.as_deref().context("there is no snapshot")?;
+        let (name, bytes) = self.merged(newest, &[]).await?;
         self.put(&name, bytes).await?;
         self.newest = Some(name);
         self.chain = 0;
+        Ok(())
+    }
+
+    /// When the next snapshot is published, of a state that these users are no longer part of, it is made the only one.
+    pub fn purge(&mut self, users: &[u64]) {
+        self.purges = Some(users.to_vec());
+    }
+
+    /// Whether a snapshot is wanted, so that users are left in none.
+    pub fn is_to_purge(&self) -> bool {
+        self.purges.is_some()
+    }
+
+    /// The users of whom nothing is left in any file. A list that is torn says nothing.
+    pub async fn purged(&self) -> Result<Vec<u64>> {
+        let bytes = self.store.get(&self.key.clone().join(PURGED)).await?;
+        Ok(bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default())
+    }
+
+    /// Deletes all snapshots but these.
+    pub async fn retain(&self, stay: &[String]) -> Result<()> {
+        // The newest first: what is left of a chain that is cut off is never taken for a whole one.
+        let names = self.names().await?.into_iter().rev();
+        for name in names.filter(|name| !stay.contains(name)) {
+            self.store.delete(&self.key.clone().join(name)).await?;
+        }
+        Ok(())
+    }
+
+    /// The same snapshot without some users; gives the name of its file. None where it is not there, or not whole.
+    ///
+    /// # Errors
+    /// Where it cannot be read again from where it was written.
+    pub async fn without(&self, name: &str, users: &[u64]) -> Result<Option<String>> {
+        let (name, bytes) = match self.merged(name, users).await {
+            Err(error) if error.is::<Broken>() => return Ok(None),
+            merged => merged?,
+        };
+        if self.check_file(&name).await.is_err() {
+            self.put(&name, bytes).await?;
+            self.check_file(&name).await?;
+        }
+        Ok(Some(name))
+    }
+
+    /// Whether a file is there and whole, with all that it goes on from.
+    async fn check_file(&self, name: &str) -> Result<()> {
+        let (mut merge, _) = self.chain_of(name).await?;
+        while merge.user()?.is_some() {}
         Ok(())
     }
 
@@ -213,11 +288,11 @@ impl Snapshots {
     /// Where it cannot be read again from where it was written.
     pub async fn take_from(&mut self, other: &Snapshots) -> Result<String> {
         let newest = other.newest.as_deref().context("there is no snapshot")?;
-        let (name, bytes) = other.merged(newest).await?;
+        let (name, bytes) = other.merged(newest, &[]).await?;
         // One that is there and whole may be what a journal names: it is not put at risk.
-        if self.load_file(&name).await.is_err() {
+        if self.check_file(&name).await.is_err() {
             self.put(&name, bytes).await?;
-            self.load_file(&name).await?;
+            self.check_file(&name).await?;
         }
         self.newest = Some(name.clone());
         self.chain = 0;
@@ -231,8 +306,8 @@ impl Snapshots {
         Loaded::new(merge)
     }
 
-    /// A snapshot with all that it goes on from, as one file.
-    async fn merged(&self, name: &str) -> Result<(String, Vec<u8>)> {
+    /// A snapshot with all that it goes on from, as one file; but for some users, who are sorted.
+    async fn merged(&self, name: &str, without: &[u64]) -> Result<(String, Vec<u8>)> {
         // Each takes the memory of the file that it makes: one after the other.
         let _turn = self.store.turn_to_merge().await?;
         let (mut merge, _) = self.chain_of(name).await?;
@@ -242,7 +317,9 @@ impl Snapshots {
         })?;
         let mut merged = 0;
         while let Some((who, state)) = merge.user()? {
-            file.user(who, Some(&state))?;
+            if without.binary_search(&who.1).is_err() {
+                file.user(who, Some(&state))?;
+            }
             merged += 1;
             if merged % AT_A_TIME == 0 {
                 tokio::task::yield_now().await;
@@ -267,10 +344,7 @@ impl Snapshots {
 
     /// Deletes all snapshots; the journal stays.
     pub async fn clear(&mut self) -> Result<()> {
-        // The newest first: what is left of a chain that is cut off is never taken for a whole one.
-        for name in self.names().await?.into_iter().rev() {
-            self.store.delete(&self.key.clone().join(name)).await?;
-        }
+        self.retain(&[]).await?;
         (self.newest, self.chain) = (None, 0);
         Ok(())
     }
@@ -355,7 +429,7 @@ fn as_written(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// JSON, and behind it on a line of its own a checksum.
-fn encoded<T: Serialize>(list: &[T]) -> Result<Vec<u8>> {
+pub(crate) fn encoded<T: Serialize>(list: &[T]) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(list).context("the journal cannot be encoded")?;
     let checksum = xxh3_64(&bytes);
     bytes.extend(format!("\n{checksum:016x}").into_bytes());
@@ -363,7 +437,7 @@ fn encoded<T: Serialize>(list: &[T]) -> Result<Vec<u8>> {
 }
 
 /// One without a checksum is of an earlier release.
-fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>> {
+pub(crate) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<T>> {
     let (json, checksum) = match bytes.iter().position(|byte| *byte == b'\n') {
         Some(end) => (&bytes[..end], Some(&bytes[end + 1..])),
         None => (bytes, None),

@@ -205,6 +205,81 @@ impl Store {
         }
     }
 
+    fn forgotten_key(&self) -> Key {
+        self.prefix.clone().join("forgotten.json")
+    }
+
+    /// The users who are to be forgotten, sorted.
+    ///
+    /// # Errors
+    /// Where the list cannot be read: nobody counts on as if there were none.
+    pub async fn forgotten(&self) -> Result<Vec<u64>> {
+        let key = self.forgotten_key();
+        match self.get(&key).await? {
+            None => Ok(Vec::new()),
+            Some(bytes) => chain::decoded(&bytes).with_context(|| {
+                format!("{key}, the list of users to be forgotten, cannot be read; write it anew with `cambium forget`")
+            }),
+        }
+    }
+
+    /// Writes down that users are to be forgotten, beside those who are already. To be called by one at a time.
+    pub async fn forget(&self, users: &[u64]) -> Result<()> {
+        let key = self.forgotten_key();
+        let mut all = self.forgotten().await.unwrap_or_default();
+        all.extend(users);
+        all.sort_unstable();
+        all.dedup();
+        let bytes = chain::encoded(&all)?;
+        self.put(&key, bytes.clone()).await?;
+        let found = self.get(&key).await?;
+        anyhow::ensure!(
+            found.as_deref() == Some(bytes.as_slice()),
+            "{key} is not what was written to it"
+        );
+        Ok(())
+    }
+
+    /// The partitions that were ever counted, in their order.
+    pub async fn topics(&self) -> Result<Vec<Topic>> {
+        let found: Vec<_> = self
+            .store
+            .list(Some(&self.prefix))
+            .try_collect()
+            .await
+            .context("cannot list snapshots")?;
+        let topic = |location: &Key| {
+            let parts: Vec<_> = location.prefix_match(&self.prefix)?.collect();
+            match parts.as_slice() {
+                [name, partition, file] if file.as_ref() == chain::JOURNAL => Some(Topic {
+                    name: name.as_ref().to_owned(),
+                    partition: partition.as_ref().parse().ok()?,
+                }),
+                _ => None,
+            }
+        };
+        let mut topics: Vec<Topic> = found.iter().filter_map(|one| topic(&one.location)).collect();
+        topics.sort();
+        Ok(topics)
+    }
+
+    /// The topics of which something is being counted beside.
+    pub async fn planned(&self) -> Result<Vec<String>> {
+        let mut planned = Vec::new();
+        for topic in self
+            .topics()
+            .await?
+            .into_iter()
+            .map(|topic| topic.name)
+            .collect::<std::collections::BTreeSet<_>>()
+        {
+            if self.plan(&topic).await?.is_some() {
+                planned.push(topic);
+            }
+        }
+        Ok(planned)
+    }
+
     /// The snapshots of one partition; the last `keep` are kept.
     pub fn partition(&self, topic: &Topic, keep: usize) -> Snapshots {
         let key = self

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{App, Ids, Partition, tables};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::users::{RESTS, Users};
-use crate::{Context, List, Names, Rows, SnapshotError, origin_hash};
+use crate::{Bug, Context, List, Names, Rows, SnapshotError, bug, origin_hash};
 
 /// Who was not touched for so long falls asleep when there is time for it.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
@@ -69,6 +69,7 @@ impl<L: List> Partition<L> {
             for Ids { user: id, .. } in together {
                 let Some(user) = users.hot(id) else { continue };
                 self.captures.change(number, id, user)?;
+                context.leave_out(self.left_out.contains(&id));
                 L::settle(instances, id, &mut user.parts, &mut context);
                 user.touched.owes = false;
             }
@@ -163,9 +164,25 @@ impl<L: List> Partition<L> {
                     users.rest(id, (rest, since), |user| {
                         self.captures.change(number as u32, id, user)?;
                         user.recent.forget_before(cutoff);
+                        context.leave_out(self.left_out.contains(&id));
                         L::rest(instances, id, &mut user.parts, &mut context);
                         Ok(())
                     })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is kept of users whom the setup says to forget. What they owed is left before.
+    pub(super) fn forget_users(&mut self) -> Result<(), SnapshotError> {
+        if bug(Bug::ForgottenKept) {
+            return Ok(());
+        }
+        for (number, app) in self.apps.iter_mut().enumerate() {
+            for id in &self.setup.forgotten {
+                if let Some(mut user) = app.users.take(*id)? {
+                    self.captures.change(number as u32, *id, &mut user)?;
                 }
             }
         }

@@ -157,6 +157,7 @@ mod tests {
             format: Default::default(),
             beside: Default::default(),
             max_values: 1,
+            forgotten: Vec::new(),
             only: None,
         }
     }

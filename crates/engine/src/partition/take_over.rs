@@ -42,6 +42,7 @@ impl<L: List> Partition<L> {
             }
         }
         self.watermark = watermark;
+        self.forget_users()?;
         self.put_all_definitions();
         Ok(())
     }

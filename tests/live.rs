@@ -8,6 +8,7 @@ mod clickhouse;
 mod command_line;
 mod faults;
 mod files;
+mod forgetting;
 mod hook;
 mod hostile;
 mod kafka;

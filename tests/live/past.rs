@@ -235,6 +235,86 @@ async fn check(world: &World, sent: i64) {
     assert_eq!(world.number(origins).await, 0);
 }
 
+/// Under another key users are others: what is counted begins anew at an offset, and is given its past.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hash_key_is_changed() {
+    let kafka = LocalKafka::start().unwrap();
+    create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 2)
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory.path().join("engine"));
+    let world = World {
+        client: client(engine.url()),
+        brokers: kafka.brokers(),
+        directory,
+        engine,
+    };
+    let keys = [
+        "000102030405060708090a0b0c0d0e0f",
+        "f0e0d0c0b0a090807060504030201000",
+    ];
+    let key = world.path().join("key");
+    std::fs::write(&key, keys[0]).unwrap();
+    let config = world.configuration(
+        "keyed.toml",
+        "[users]\nhash_key_file = \"key\"\n[snapshots]\nevery = \"1 s\"\n",
+    );
+    let producer = Producer::new(&world.brokers, &BTreeMap::new()).unwrap();
+    let send_all = |numbers: std::ops::Range<u64>| {
+        numbers.for_each(|number| send(&producer, number));
+        producer.flush(Duration::from_secs(30)).unwrap();
+    };
+    let asked = |command: &str, more: &[&str]| {
+        let output = world.command(command, &config).args(more).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    send_all(0..3000);
+    let running = Process::start(&mut world.command("run", &config));
+    world.wait_for("SELECT sum(offset) FROM progress", 3000).await;
+    drop(running);
+    std::fs::write(&key, keys[1]).unwrap();
+    let said = asked("plan", &[]);
+    let begin_anew = said
+        .lines()
+        .filter(|line| line.ends_with(": [users] hash_key_file is another"));
+    assert_eq!(begin_anew.count(), 3, "{said}");
+
+    let running = Process::start(&mut world.command("run", &config));
+    let users = "SELECT sum(users) FROM active_users WHERE grain = 'day'";
+    let events = "SELECT sum(events) FROM event_counts";
+    send_all(3000..3300);
+    world.wait_for("SELECT sum(offset) FROM progress", 3300).await;
+    world.wait_for(users, 100).await;
+    assert_eq!(
+        (world.number(users).await, world.number(events).await),
+        (100, 300)
+    );
+    asked("replay", &["--topic", "events"]);
+    assert_eq!(
+        (world.number(users).await, world.number(events).await),
+        (1100, 3300)
+    );
+    assert_eq!(world.number("SELECT uniqExact(user) FROM sessions").await, 1100);
+    let mut user = Command::new(program());
+    let number = user
+        .arg("user")
+        .arg("--config")
+        .arg(&config)
+        .arg("u1")
+        .output()
+        .unwrap();
+    let number = String::from_utf8(number.stdout).unwrap();
+    let of_user = format!("SELECT count() FROM sessions WHERE user = {number}");
+    assert_eq!(world.number(&of_user).await, 1);
+    drop(running);
+}
+
 /// What changes is said before, and what is hidden afterwards can be deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_says_what_a_configuration_would_change() {

@@ -4,6 +4,8 @@ pub mod alerts;
 pub mod check;
 pub mod clickhouse;
 pub mod demo;
+pub mod export;
+pub mod forget;
 pub mod generate;
 mod past;
 pub mod plan;

@@ -222,6 +222,14 @@ impl Config {
         Ok(Setup {
             fields: source.fields.clone(),
             format,
+            ..self.whole_setup()?
+        })
+    }
+
+    /// The setup, with the key under which users are hashed.
+    pub fn whole_setup(&self) -> Result<Setup> {
+        Ok(Setup {
+            hash_key: Some(self.hash_key()?.fingerprint()),
             ..self.setup.clone()
         })
     }

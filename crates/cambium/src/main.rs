@@ -28,6 +28,8 @@ enum Command {
     Check(commands::check::Arguments),
     Plan(commands::plan::Arguments),
     Prune(commands::prune::Arguments),
+    Forget(commands::forget::Arguments),
+    Export(commands::export::Arguments),
     Rekey(commands::rekey::Arguments),
     Generate(commands::generate::Arguments),
     Query(commands::query::Arguments),
@@ -83,6 +85,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Command::Check(arguments) => commands::check::run(arguments).await,
             Command::Plan(arguments) => commands::plan::run(arguments).await,
             Command::Prune(arguments) => commands::prune::run(arguments).await,
+            Command::Forget(arguments) => commands::forget::run(arguments).await,
+            Command::Export(arguments) => commands::export::run(arguments).await,
             Command::Rekey(arguments) => commands::rekey::run(arguments).await,
             Command::Generate(arguments) => commands::generate::run(arguments).await,
             Command::Send(arguments) => {

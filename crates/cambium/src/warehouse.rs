@@ -111,7 +111,7 @@ impl Warehouse {
                 name: String::new(),
                 partition: 0,
             },
-            setup: config.setup.clone(),
+            setup: config.whole_setup()?,
             key: config.hash_key()?,
             store: Warehouse::store(config, data)?,
             keep: config.snapshots.keep,

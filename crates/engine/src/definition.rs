@@ -62,7 +62,7 @@ impl Definition {
         let mut text = json!({
             "app": app,
             "definition": body,
-            "hash_key": key.fingerprint(),
+            "hash_key": setup.hash_key.unwrap_or(key.fingerprint()),
             "semantics": semantics,
             "week_start": setup.week_start(app),
             "zone": setup.zone(app),

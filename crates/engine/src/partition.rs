@@ -6,7 +6,7 @@ mod save;
 mod tables;
 mod take_over;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use cambium_event::{Decoders, Event, Plan, Reason, Record, Rejection, SchemaText, Schemas, TOGETHER};
 use serde::{Deserialize, Serialize};
@@ -113,9 +113,9 @@ pub struct Partition<L: List> {
     schemas: Schemas,
     drop: Vec<Filter>,
     /// Whose records are dropped, as the setup says.
-    forgotten: HashSet<u64>,
+    forgotten: Map<u64, ()>,
     /// Of whom no row is left that is theirs alone: who is forgotten, here or further on in the log.
-    left_out: HashSet<u64>,
+    left_out: Map<u64, ()>,
     apps: Vec<App<L>>,
     app_index: Map<Box<str>, usize>,
     next_slot: u32,
@@ -150,8 +150,8 @@ impl<L: List> Partition<L> {
             decoders: Decoders::default(),
             schemas: Schemas::new(),
             drop: Vec::new(),
-            forgotten: HashSet::new(),
-            left_out: HashSet::new(),
+            forgotten: Map::default(),
+            left_out: Map::default(),
             apps: Vec::new(),
             app_index: Map::default(),
             next_slot: 0,
@@ -236,7 +236,7 @@ impl<L: List> Partition<L> {
     /// Of these users no rows are left that are theirs alone, from wherever in the log: they are forgotten further on, or
     /// here. Nothing that is counted depends on it.
     pub fn leave_out(&mut self, users: &[u64]) {
-        self.left_out.extend(users);
+        self.left_out.extend(users.iter().map(|user| (*user, ())));
     }
 
     fn enter_setup(&mut self, setup: Setup) -> Result<(), SnapshotError> {
@@ -265,8 +265,10 @@ impl<L: List> Partition<L> {
             drop.push(filter);
         }
         self.drop = drop;
-        self.forgotten = self.setup.forgotten.iter().copied().collect();
-        self.left_out.extend(&self.forgotten);
+        self.forgotten = Map::default();
+        let forgotten = self.setup.forgotten.iter().map(|user| (*user, ()));
+        self.forgotten.extend(forgotten.clone());
+        self.left_out.extend(forgotten);
         // Built once for every app that is named and for one that is not, so that all properties
         // have their slots before the first record is read.
         let named: Vec<String> = self.setup.apps.keys().cloned().collect();
@@ -436,7 +438,7 @@ impl<L: List> Partition<L> {
         if self.drop.iter().any(|filter| filter.fits(event)) {
             return Ok(Outcome::Dropped);
         }
-        if self.forgotten.contains(&ids.user) {
+        if self.forgotten.contains_key(&ids.user) {
             return Ok(Outcome::Dropped);
         }
         let watermark = if bug(Bug::WatermarkOfAnother) {
@@ -494,7 +496,7 @@ impl<L: List> Partition<L> {
                 .insert(message, event.time, watermark - app.time.lateness_ms);
         }
         let beside = self.setup.beside;
-        let is_left_out = self.left_out.contains(&user);
+        let is_left_out = self.left_out.contains_key(&user);
         if beside.events && self.setup.only.is_none() && !is_left_out {
             let rows = &mut self.rows;
             tables::put_event(rows, &self.topic, version, offset, user, event, beside.raw_ids);

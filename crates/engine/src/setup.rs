@@ -83,6 +83,10 @@ pub struct Setup {
     #[serde(default)]
     pub beside: Beside,
     pub max_values: usize,
+    /// The fingerprint of the key under which users are hashed: with another one, definitions count other users. None: in
+    /// setups of earlier releases, where it was that of the key that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash_key: Option<u32>,
     /// Users whose records are dropped, and of whom nothing is kept that is theirs alone; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgotten: Vec<u64>,
@@ -157,7 +161,8 @@ impl Setup {
             let mut others = given.definitions.iter().filter(|one| one.is_of_name(own));
             others.all(|one| one.body == own.body && one.apps == own.apps)
         };
-        let is_as_here = (&counting.apps, counting.week_start) == (&self.apps, self.week_start);
+        let as_here = (&self.apps, self.week_start, self.hash_key);
+        let is_as_here = (&counting.apps, counting.week_start, counting.hash_key) == as_here;
         if !is_as_here || !self.definitions.iter().all(stays) {
             return counting;
         }
@@ -208,6 +213,7 @@ impl Setup {
         Setup {
             apps: apps.collect(),
             week_start: other.week_start,
+            hash_key: other.hash_key,
             definitions: other.definitions.clone(),
             ..self.clone()
         }

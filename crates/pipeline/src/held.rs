@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::Result;
 use cambium_clickhouse::Client;
-use cambium_engine::Topic;
+use cambium_engine::{Topic, quoted};
 
 /// What `progress` says last.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +109,4 @@ fn of(topic: &Topic) -> String {
         quoted(&topic.name),
         topic.partition
     )
-}
-
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::Client;
-use cambium_engine::{HashKey, List, Partition, Setup, Topic};
-
-use crate::held::quoted;
+use cambium_engine::{HashKey, List, Partition, Setup, Topic, quoted};
 
 /// The generation of a definition, by its kind and name.
 pub type Generations = BTreeMap<(String, String), u32>;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use cambium_clickhouse::{Client, Writer};
 use cambium_engine::{
-    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, origin_hash, saved_setup,
-    version,
+    Bug, Found, HashKey, List, Mark, Partition, Setup, Topic, bug, of_version, origin_hash, quoted,
+    saved_setup, version,
 };
 use cambium_snapshots::{Change, Creation, Entry, Loaded, Made, Store};
 use fail::fail_point;
 
-use crate::held::{Held, VERSIONED, quoted};
+use crate::held::{Held, VERSIONED};
 use crate::owner::{Journal, bring_into_force, take_over};
 use crate::past::{Pasts, Reader};
 use crate::{Owner, Rhythm};

@@ -243,6 +243,25 @@ impl Snapshots {
         self.purges.is_some()
     }
 
+    /// In which snapshots a user has a state, and of how many bytes, of all apps together.
+    pub async fn states_of(&self, user: u64) -> Result<Vec<(String, usize)>> {
+        let mut states = Vec::new();
+        for name in self.names().await? {
+            // What cannot be read, nobody can.
+            let Ok((mut merge, _)) = self.chain_of(&name).await else {
+                continue;
+            };
+            let mut bytes = 0;
+            while let Ok(Some(((_, one), state))) = merge.user() {
+                bytes += if one == user { state.len() } else { 0 };
+            }
+            if bytes > 0 {
+                states.push((name, bytes));
+            }
+        }
+        Ok(states)
+    }
+
     /// The users of whom nothing is left in any file. A list that is torn says nothing.
     pub async fn purged(&self) -> Result<Vec<u64>> {
         let bytes = self.store.get(&self.key.clone().join(PURGED)).await?;

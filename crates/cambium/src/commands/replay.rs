@@ -107,7 +107,7 @@ fn now() -> Duration {
 fn setup(config: &Config) -> Result<Setup> {
     let setup = match config.sources.first() {
         Some(source) => config.setup_of(source)?,
-        None => config.setup.clone(),
+        None => config.whole_setup()?,
     };
     Ok(Setup {
         format: Format::Json,

@@ -56,6 +56,7 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<(Setup, Nam
             raw_ids: sections.users.raw_ids,
         },
         max_values: sections.max_values,
+        hash_key: None,
         forgotten: Vec::new(),
         only: None,
     };

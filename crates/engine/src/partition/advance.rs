@@ -69,7 +69,7 @@ impl<L: List> Partition<L> {
             for Ids { user: id, .. } in together {
                 let Some(user) = users.hot(id) else { continue };
                 self.captures.change(number, id, user)?;
-                context.leave_out(self.left_out.contains(&id));
+                context.leave_out(self.left_out.contains_key(&id));
                 L::settle(instances, id, &mut user.parts, &mut context);
                 user.touched.owes = false;
             }
@@ -164,7 +164,7 @@ impl<L: List> Partition<L> {
                     users.rest(id, (rest, since), |user| {
                         self.captures.change(number as u32, id, user)?;
                         user.recent.forget_before(cutoff);
-                        context.leave_out(self.left_out.contains(&id));
+                        context.leave_out(self.left_out.contains_key(&id));
                         L::rest(instances, id, &mut user.parts, &mut context);
                         Ok(())
                     })?;

@@ -157,6 +157,7 @@ mod tests {
             format: Default::default(),
             beside: Default::default(),
             max_values: 1,
+            hash_key: None,
             forgotten: Vec::new(),
             only: None,
         }

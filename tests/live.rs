@@ -12,6 +12,7 @@ mod forgetting;
 mod hook;
 mod hostile;
 mod kafka;
+mod keeping;
 mod keys;
 mod meanings;
 mod past;
@@ -25,6 +26,7 @@ mod watching;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use cambium_clickhouse::Client;
 use cambium_clickhouse::embedded::Child as Engine;
@@ -131,4 +133,18 @@ pub fn records(read: Vec<RawRecord>) -> Vec<Record> {
             payload,
         });
     records.collect()
+}
+
+/// What an HTTP server answers, with its head.
+pub fn get(address: &str, path: &str) -> std::io::Result<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -1,7 +1,7 @@
 //! Avro through Kafka with a schema registry: a small stand-in that serves the same HTTP.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use apache_avro::types::Value;
 use apache_avro::{Schema, to_avro_datum};
 use cambium_kafka::{LocalKafka, Producer, create_topic};
 
-use super::{Process, client, engine, number, program};
+use super::{Process, client, engine, get, number, program};
 
 /// Answers by path, and how often each was asked for.
 #[derive(Clone, Default)]
@@ -140,18 +140,6 @@ async fn becomes(client: &cambium_clickhouse::Client, query: &str, wanted: i64) 
     }
 }
 
-pub fn get(address: std::net::SocketAddr, path: &str) -> String {
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
 /// Older and newer producers at once; ids that nobody knows; a registry that is away, then back; and a
 /// start without snapshots after it has forgotten everything: what it answered was written down.
 #[tokio::test(flavor = "multi_thread")]
@@ -212,7 +200,7 @@ async fn avro_is_read_by_the_registrys_schemas() {
     registry.is_down(false);
     becomes(&client, "SELECT sum(accepted) FROM records", 30).await;
     assert_eq!(registry.times_asked("/schemas/ids/7"), 1);
-    let metrics = get(http, "/metrics");
+    let metrics = get(&http.to_string(), "/metrics").unwrap();
     for line in [
         "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"accepted\"} 30",
         "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"rejected\"} 2",
@@ -222,8 +210,8 @@ async fn avro_is_read_by_the_registrys_schemas() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    assert!(get(http, "/healthz").ends_with("ok\n"));
-    assert!(get(http, "/readyz").ends_with("ready\n"));
+    assert!(get(&http.to_string(), "/healthz").unwrap().ends_with("ok\n"));
+    assert!(get(&http.to_string(), "/readyz").unwrap().ends_with("ready\n"));
     process.end();
 
     // Everything from the journal alone.

@@ -189,7 +189,7 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let metrics = super::registry::get(([127, 0, 0, 1], entry.http).into(), "/metrics");
+    let metrics = super::get(&format!("127.0.0.1:{}", entry.http), "/metrics").unwrap();
     assert!(metrics.contains("cambium_records_total"), "{metrics}");
     holds_no_secret(&metrics);
     let said = running.asked_to_end();

@@ -103,6 +103,11 @@ impl Assigner for Owners {
         self.health.hears(news);
     }
 
+    fn begins_at(&self, topic: &str, partition: i32, earliest: i64) {
+        let labels = [("topic", topic.to_owned()), ("partition", partition.to_string())];
+        metrics::gauge!("cambium_earliest_offset", &labels).set(earliest as f64);
+    }
+
     fn start(&mut self, held: &PartitionLog<'_>) -> Result<PartitionWorker> {
         let topic = held.topic;
         let source = self

@@ -20,55 +20,91 @@ pub struct Keep {
 const END: &str = "4294967295";
 const DAY: &str = "toDateTime(day, 'UTC')";
 
+/// Rows of a table that are held for some time.
+struct Held {
+    /// What their time is.
+    time: &'static str,
+    /// Which rows; none: all.
+    only: Option<String>,
+    seconds: i64,
+}
+
+impl Held {
+    /// In the words in which ClickHouse gives it back.
+    fn ttl(&self) -> String {
+        let Held { time, only, seconds } = self;
+        let only = only
+            .as_ref()
+            .map_or(String::new(), |only| format!(" WHERE {only}"));
+        format!("toDateTime(least(toUnixTimestamp({time}) + {seconds}, {END})){only}")
+    }
+
+    fn is_past(&self) -> String {
+        let Held { time, only, seconds } = self;
+        let only = only.as_ref().map_or(String::new(), |only| format!("{only} AND "));
+        // As numbers: a time before 1970 would be one far ahead.
+        format!("{only}toInt64(toUnixTimestamp({time})) + {seconds} < toInt64(toUnixTimestamp(now()))")
+    }
+}
+
 impl Keep {
-    /// Each table with its TTL, in the words in which ClickHouse gives it back; none: rows stay.
-    fn ttls(&self) -> Vec<(&'static str, Option<String>)> {
-        let by = |column: &str, ms: Option<i64>, only: &str| {
+    /// Each table, and which of its rows do not stay for ever.
+    fn held(&self) -> [(&'static str, Vec<Held>); 10] {
+        let some = |time, only: Option<String>, ms: Option<i64>| {
             let seconds = ms? / 1000;
-            Some(format!(
-                "toDateTime(least(toUnixTimestamp({column}) + {seconds}, {END})){only}"
-            ))
+            Some(Held { time, only, seconds })
         };
-        let all = |parts: [Option<String>; 3]| {
-            let parts: Vec<String> = parts.into_iter().flatten().collect();
-            (!parts.is_empty()).then(|| parts.join(", "))
+        let all = |time, ms| some(time, None, ms).into_iter().collect();
+        let each = |time, column: &str, of: [(&str, Option<i64>); 3]| {
+            let parts = of.map(|(of, ms)| some(time, Some(format!("{column} = '{of}'")), ms));
+            parts.into_iter().flatten().collect()
         };
-        let grain = |column: &str, of: &str, ms| by("bucket", ms, &format!(" WHERE {column} = '{of}'"));
-        let slice = |of: &str, ms| by("at", ms, &format!(" WHERE slices = '{of}'"));
+        let (minutes, hours, days) = (self.minutes, self.hours, self.days);
         // The numbers of a day are made of its hours.
-        let hours_of_days = self.hours.zip(self.days).map(|(hours, days)| hours.max(days));
-        vec![
-            ("rejected_rows", by("at", self.rejected, "")),
-            ("event_rows", by("time", self.events, "")),
-            ("count_rows", by("bucket", self.counts, "")),
-            ("count_sets", by("bucket", self.counts, "")),
-            (
-                "unique_sets",
-                all([
-                    grain("grain", "minute", self.minutes),
-                    grain("grain", "hour", self.hours),
-                    grain("grain", "day", self.days),
-                ]),
-            ),
-            (
-                "rolling_rows",
-                all([
-                    slice("minute", self.minutes),
-                    slice("quarter", self.hours),
-                    slice("day", self.days),
-                ]),
-            ),
-            ("session_rows", by(DAY, self.sessions, "")),
-            ("funnel_sets", by("bucket", hours_of_days, "")),
-            ("funnel_rows", by("bucket", hours_of_days, "")),
-            ("funnel_time_rows", by(DAY, self.days, "")),
+        let hours_of_days = hours.zip(days).map(|(hours, days)| hours.max(days));
+        let grains = [("minute", minutes), ("hour", hours), ("day", days)];
+        let slices = [("minute", minutes), ("quarter", hours), ("day", days)];
+        [
+            ("rejected_rows", all("at", self.rejected)),
+            ("event_rows", all("time", self.events)),
+            ("count_rows", all("bucket", self.counts)),
+            ("count_sets", all("bucket", self.counts)),
+            ("unique_sets", each("bucket", "grain", grains)),
+            ("rolling_rows", each("at", "slices", slices)),
+            ("session_rows", all(DAY, self.sessions)),
+            ("funnel_sets", all("bucket", hours_of_days)),
+            ("funnel_rows", all("bucket", hours_of_days)),
+            ("funnel_time_rows", all(DAY, days)),
         ]
     }
 }
 
+/// Deletes what is past its time, which ClickHouse does with some later merge. To be called when history was counted again.
+pub async fn delete_past(client: &Client, keep: &Keep) -> Result<()> {
+    for (table, held) in keep.held() {
+        let is_past: Vec<String> = held.iter().map(Held::is_past).collect();
+        if is_past.is_empty() {
+            continue;
+        }
+        let is_past = is_past.join(" OR ");
+        let query = format!("SELECT count() AS rows FROM {table} WHERE {is_past}");
+        let rows = client.rows(&query).await?;
+        if rows.first().and_then(|row| row["rows"].as_u64()) == Some(0) {
+            continue;
+        }
+        let (stored, everywhere) = (client.stored(table), client.everywhere());
+        let delete = format!("DELETE FROM {stored}{everywhere} WHERE {is_past}");
+        let done = client.execute_at_length(&delete).await;
+        done.with_context(|| format!("[keep]: what is past its time in {table} cannot be deleted"))?;
+    }
+    Ok(())
+}
+
 /// Brings the tables' TTLs to what is wanted; one that is so already is left, since a change rewrites rows.
 pub async fn keep(client: &Client, keep: &Keep) -> Result<()> {
-    for (table, wanted) in keep.ttls() {
+    for (table, held) in keep.held() {
+        let ttls: Vec<String> = held.iter().map(Held::ttl).collect();
+        let wanted = (!ttls.is_empty()).then(|| ttls.join(", "));
         let stored = client.stored(table);
         let query = format!(
             "SELECT create_table_query AS text FROM system.tables WHERE database = currentDatabase() AND name = '{stored}'"

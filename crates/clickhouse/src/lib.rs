@@ -8,7 +8,7 @@ mod tables;
 mod writer;
 
 pub use clickhouse::error::Error as ClientError;
-pub use keep::{Keep, keep};
+pub use keep::{Keep, delete_past, keep};
 pub use reader::{Client, is_passing};
 pub use schema::{migrate, statements};
 pub use tables::Tables;

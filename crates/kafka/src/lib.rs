@@ -18,7 +18,7 @@ pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
 pub use journal::{Journal, JournalEntry, JournalWriter, Place};
 pub use local::{LocalKafka, Secure};
-pub use log::LogReader;
+pub use log::{LogReader, Retention};
 pub use look::PartitionLog;
 pub use producer::{Producer, create_topic};
 pub use read::{RawRecord, read_all};

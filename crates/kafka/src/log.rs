@@ -11,8 +11,16 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::Settings;
 use crate::batch::{Batch, Queue};
+use crate::look::settings_of;
 use crate::read::partitions;
 use crate::source::{is_fatal, is_out_of_range};
+
+/// For how long a topic holds what it is given; none: for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub ms: Option<i64>,
+    pub bytes: Option<i64>,
+}
 
 /// Reads logs beside whoever consumes them.
 pub struct LogReader {
@@ -52,6 +60,40 @@ impl LogReader {
         let (earliest, end) =
             bounds.with_context(|| format!("cannot ask {} what {topic}[{partition}] holds", self.brokers))?;
         Ok(earliest..end)
+    }
+
+    /// For how long a topic holds what it is given.
+    pub fn retention(&self, topic: &str) -> Result<Retention> {
+        let settings = settings_of(&self.config, topic)?;
+        let policy = settings.get("cleanup.policy").map_or("delete", String::as_str);
+        let limit = |name: &str| {
+            let limit: i64 = settings.get(name)?.parse().ok()?;
+            (limit >= 0 && policy.contains("delete")).then_some(limit)
+        };
+        Ok(Retention {
+            ms: limit("retention.ms"),
+            bytes: limit("retention.bytes"),
+        })
+    }
+
+    /// The first offset whose record is not older than a time; the end, where all are.
+    pub fn offset_at(&self, topic: &str, partition: i32, time_ms: i64) -> Result<i64> {
+        let mut asked = TopicPartitionList::new();
+        asked
+            .add_partition_offset(topic, partition, Offset::Offset(time_ms))
+            .context("a time is not valid")?;
+        let consumer = self.consumer()?;
+        let found = consumer.offsets_for_times(asked, SILENCE);
+        let found = found.with_context(|| {
+            format!(
+                "cannot ask {} when {topic}[{partition}] was written",
+                self.brokers
+            )
+        })?;
+        match found.elements().first().map(|found| found.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset),
+            _ => Ok(self.bounds(topic, partition)?.end),
+        }
     }
 
     /// Hands over the records of these offsets, in their order and some at a time.

@@ -1,6 +1,7 @@
 //! What a partition's log holds: its bounds, and single records of it.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -79,24 +80,33 @@ impl Looker {
 
     /// Whether single records of a topic may be gone; where the broker does not say, they may not.
     fn is_compacted(&self, topic: &str) -> bool {
-        let asked = self
-            .config
-            .create()
-            .and_then(|admin: AdminClient<DefaultClientContext>| {
-                let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-                let topics = [ResourceSpecifier::Topic(topic)];
-                futures::executor::block_on(admin.describe_configs(&topics, &options))
-            });
-        let described = asked.map(|described| described.into_iter().flatten().next());
+        let described = settings_of(&self.config, topic);
         if let Err(error) = &described {
-            tracing::warn!("whether topic {topic} is compacted cannot be asked: {error}");
+            tracing::warn!("whether topic {topic} is compacted cannot be asked: {error:#}");
         }
         let policy = described
             .ok()
-            .flatten()
-            .and_then(|topic| topic.get("cleanup.policy")?.value.clone());
+            .and_then(|mut settings| settings.remove("cleanup.policy"));
         policy.is_some_and(|policy| policy.contains("compact"))
     }
+}
+
+/// What a topic is set to, as its broker says.
+pub(crate) fn settings_of(config: &ClientConfig, topic: &str) -> Result<BTreeMap<String, String>> {
+    let admin: AdminClient<DefaultClientContext> = config.create().context("cannot make a Kafka client")?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let topics = [ResourceSpecifier::Topic(topic)];
+    let asked = futures::executor::block_on(admin.describe_configs(&topics, &options));
+    let described = asked.with_context(|| format!("the settings of topic {topic} cannot be asked"))?;
+    let described = described
+        .into_iter()
+        .next()
+        .context("the broker says nothing of the topic")?;
+    let described = described.map_err(KafkaError::AdminOp)?;
+    let settings = described.entries.into_iter();
+    Ok(settings
+        .filter_map(|entry| Some((entry.name, entry.value?)))
+        .collect())
 }
 
 fn look(consumer: &BaseConsumer, offset: i64) -> Result<Found> {

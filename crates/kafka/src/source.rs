@@ -97,6 +97,8 @@ pub trait Assigner {
     fn start(&mut self, log: &PartitionLog<'_>) -> Result<Self::Worker>;
     /// Told once a second what is heard of the topics that are read.
     fn hears(&self, news: News);
+    /// Told once a second where the log of a partition begins, that is read here.
+    fn begins_at(&self, topic: &str, partition: i32, earliest: i64);
 }
 
 /// What is heard of the topics that are read.
@@ -523,7 +525,8 @@ impl<A: Assigner> Source<A> {
         }
         let mut safe = TopicPartitionList::new();
         for ((topic, partition), thread) in &self.threads {
-            if let Ok((_, end)) = self.consumer.fetch_watermarks(topic, *partition, ANSWER_TIMEOUT) {
+            if let Ok((earliest, end)) = self.consumer.fetch_watermarks(topic, *partition, ANSWER_TIMEOUT) {
+                self.assigner.begins_at(topic, *partition, earliest);
                 thread.end.fetch_max(end, Ordering::Relaxed);
             }
             let offset = Offset::Offset(thread.safe.load(Ordering::Relaxed));

@@ -15,6 +15,9 @@ pub(crate) struct Meters {
     pub acknowledged: Gauge,
     pub end: Gauge,
     pub lag: Gauge,
+    /// Up to where the newest snapshot goes, and for how long something behind it has been in none.
+    pub snapshot: Gauge,
+    pub uncovered: Gauge,
     pub watermark: Gauge,
     pub users: Gauge,
     pub waiting: Gauge,
@@ -54,6 +57,8 @@ impl Meters {
             acknowledged: gauge!("cambium_acknowledged_offset", &labels),
             end: gauge!("cambium_end_offset", &labels),
             lag: gauge!("cambium_lag_records", &labels),
+            snapshot: gauge!("cambium_snapshot_offset", &labels),
+            uncovered: gauge!("cambium_uncovered_seconds", &labels),
             watermark: gauge!("cambium_watermark_seconds", &labels),
             users: gauge!("cambium_users", &labels),
             waiting: gauge!("cambium_waiting_bytes", &labels),

@@ -167,6 +167,9 @@ pub struct Owner<L: List> {
     settles_since: Option<Instant>,
     captured_at: Instant,
     captured: i64,
+    /// Up to where the newest snapshot goes that is published, and since when something lies behind it.
+    covered: i64,
+    uncovered_since: Option<Instant>,
     end_offset: i64,
     /// Whether the last flush is on its way.
     ends: bool,
@@ -211,6 +214,8 @@ impl<L: List> Owner<L> {
             settles_since: None,
             captured_at: Instant::now(),
             captured: position,
+            covered: position,
+            uncovered_since: None,
             end_offset,
             ends: false,
             meters,
@@ -496,6 +501,7 @@ impl<L: List> Owner<L> {
             self.partition.forget_message_ids()?;
         }
         self.look_after_flushes()?;
+        self.has_snapshots()?;
         self.go_on_capturing(self.rhythm.at_a_time)?;
         self.go_on_settling(self.rhythm.at_a_time)?;
         self.go_on_laying_down(self.rhythm.at_a_time)?;
@@ -656,6 +662,13 @@ impl<L: List> Owner<L> {
         self.meters.end.set(self.end_offset as f64);
         self.meters.lag.set((self.end_offset - position).max(0) as f64);
         self.meters.users.set(self.partition.users() as f64);
+        self.meters.snapshot.set(self.covered as f64);
+        let since = match position > self.covered {
+            true => Some(*self.uncovered_since.get_or_insert_with(Instant::now)),
+            false => None,
+        };
+        let uncovered = since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.meters.uncovered.set(uncovered.as_secs_f64());
         self.meters.waiting.set(self.partition.waiting_bytes() as f64);
         if let Some(watermark) = self.partition.watermark() {
             self.meters.watermark.set(watermark as f64 / 1000.0);
@@ -734,6 +747,8 @@ impl<L: List> Owner<L> {
             Ok(done) => {
                 self.snapshots = done.context("the snapshot could not be published")?;
                 self.publishing = None;
+                self.covered = self.captured;
+                self.uncovered_since = Some(self.captured_at);
                 Ok(true)
             }
             Err(oneshot::error::TryRecvError::Empty) => Ok(false),

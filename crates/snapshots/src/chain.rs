@@ -137,6 +137,15 @@ impl Snapshots {
             .collect())
     }
 
+    /// The epoch and the position of the newest, whether or not it is whole; none: there is none.
+    pub async fn reaches(&self) -> Result<Option<(u16, i64)>> {
+        let newest = self.names().await?.pop();
+        Ok(newest.and_then(|name| {
+            let mut parts = name.split('-');
+            Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+        }))
+    }
+
     /// Whether nothing can be written at present.
     pub fn is_failing(&self) -> bool {
         self.store.is_failing()

@@ -355,7 +355,7 @@ impl Counting {
     pub async fn answers_ready(&self, wanted: &str) {
         let begun = Instant::now();
         loop {
-            let answer = get(&self.http, "/readyz");
+            let answer = crate::live::get(&self.http, "/readyz");
             if answer.as_ref().is_ok_and(|answer| answer.contains(wanted)) {
                 return;
             }
@@ -371,17 +371,4 @@ impl Counting {
     pub async fn is_ready(&self) {
         self.answers_ready("\nready\n").await;
     }
-}
-
-fn get(address: &str, path: &str) -> std::io::Result<String> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }

@@ -1,11 +1,12 @@
 //! `cambium check`: configuration, topics, keys, ClickHouse, before anything runs.
 
+mod keeping;
 mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
-use cambium_kafka::sample;
+use cambium_kafka::{Held, sample};
 use clap::Args;
 
 use super::Where;
@@ -62,11 +63,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     for name in config.open_secrets() {
         findings.warn(format!("[kafka] settings: {name} stands in the configuration itself; {{ file = \"…\" }} or {{ env = \"…\" }} keeps it out"));
     }
-    topics(&config, arguments.records, &mut findings).await;
+    let held = topics(&config, arguments.records, &mut findings).await;
     clickhouse(&config, &arguments.place, &mut findings).await;
     match Warehouse::store(&config, &arguments.place.data) {
         Ok(store) => match store.check().await {
-            Ok(()) => findings.ok("snapshots: can be written and read"),
+            Ok(()) => {
+                findings.ok("snapshots: can be written and read");
+                keeping::check(&config, &store, &held, &mut findings).await;
+            }
             Err(error) => findings.fail(format!("snapshots: {error:#}")),
         },
         Err(error) => findings.fail(format!("snapshots: {error:#}")),
@@ -111,15 +115,17 @@ async fn clickhouse(config: &Config, place: &Where, findings: &mut Findings) {
 }
 
 /// Looks at every configured topic; apps that come through several are found beside.
-async fn topics(config: &Config, records: i64, findings: &mut Findings) {
+async fn topics(config: &Config, records: i64, findings: &mut Findings) -> BTreeMap<String, Vec<Held>> {
     if config.sources.is_empty() {
         findings.warn("there is no [[source]]: `run` has nothing to consume, `replay` has files");
     }
+    let mut all_held = BTreeMap::new();
     let mut topics_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in &config.sources {
         let looked = tokio::task::block_in_place(|| topic(config, source, records, findings));
         match looked {
-            Ok(apps) => {
+            Ok((apps, held)) => {
+                all_held.insert(source.topic.clone(), held);
                 for app in apps {
                     topics_of.entry(app).or_default().insert(source.topic.clone());
                 }
@@ -134,15 +140,16 @@ async fn topics(config: &Config, records: i64, findings: &mut Findings) {
             topics.join(" and ")
         ));
     }
+    all_held
 }
 
-/// What the newest records of a topic tell; the apps that are in it.
+/// What the newest records of a topic tell; the apps that are in it, and what its partitions hold.
 fn topic(
     config: &Config,
     source: &Source,
     records: i64,
     findings: &mut Findings,
-) -> Result<BTreeSet<String>> {
+) -> Result<(BTreeSet<String>, Vec<Held>)> {
     let name = &source.topic;
     let mut reader = Reader::new(config, Some(source))?;
     let mut keys = Keys::new()?;
@@ -191,5 +198,5 @@ fn topic(
         None if looked_at > bad => findings.ok(format!("topic {name}: each user is on one partition")),
         None => {}
     }
-    Ok(apps)
+    Ok((apps, held))
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use cambium_clickhouse::delete_past;
 use cambium_engine::{Setup, Spec, Topic};
 use cambium_kafka::LogReader;
 use cambium_pipeline::{
@@ -63,6 +64,7 @@ pub async fn run(config: &Config, data: &Path, topic: &str, names: &[String]) ->
         }
     };
     past.wait_until_taken(&plan.setup).await?;
+    delete_past(&warehouse.client, &config.keep()).await?;
     let switched = generations(&plan);
     show_generations(&warehouse.client, &switched).await?;
     show_definitions::<Processors>(&warehouse.client, &plan.setup, config.hash_key()?).await?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use cambium_clickhouse::delete_past;
 use cambium_engine::{Account, Found, Setup, Topic};
 use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
 use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, show_names, start};
@@ -93,6 +94,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         owner = apply(owner, sorted, command).await?;
     }
     let partition = tokio::task::spawn_blocking(move || owner.finish()).await??;
+    delete_past(&warehouse.client, &config.keep()).await?;
     report(&before, &partition.account(), had_events);
     Ok(())
 }

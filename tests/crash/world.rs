@@ -321,7 +321,8 @@ impl World {
                 .sent
                 .iter()
                 .filter(|record| record.offset < log.for_truth(u16::MAX, 0));
-            self.is_lossy |= !is_another || read != of_earlier.count() as u64;
+            // A new log may have lost its beginning before anybody saw it: what slept through its creation left a snapshot.
+            self.is_lossy |= !is_another || read != of_earlier.count() as u64 || log.earliest > 0;
         }
         taken
     }

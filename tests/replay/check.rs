@@ -9,7 +9,7 @@ use cambium_simulate::sessions::{sessions, slice_text};
 use cambium_simulate::{Account, Truth};
 
 use super::case::{Case, MINUTE};
-use super::model::{Model, Value, number, text};
+use super::model::{Model, Row, Value, number, text};
 
 /// The metrics of every case; others come and go.
 const METRICS: [&str; 2] = ["active", "rich"];
@@ -92,7 +92,7 @@ fn check_uniques(truth: &Truth, model: &Model) {
             .into_iter()
             .chain(properties);
         let slice: Vec<String> = slice.collect();
-        let metric = names[&number(row, "definition")].clone();
+        let metric = name_of(&names, row).to_owned();
         if !METRICS.contains(&metric.as_str()) {
             continue;
         }
@@ -141,6 +141,11 @@ fn names(model: &Model) -> BTreeMap<i128, String> {
     rows.map(|row| (number(row, "id"), text(row, "name"))).collect()
 }
 
+/// What the definition of a row is called. Rows of none are seen by no view: of a past that ended on its way.
+fn name_of<'n>(names: &'n BTreeMap<i128, String>, row: &Row) -> &'n str {
+    names.get(&number(row, "definition")).map_or("", String::as_str)
+}
+
 /// As of the end of each partition's log; each user is on one partition.
 fn check_rolling(truth: &Truth, model: &Model) {
     let Some(latest) = truth.watermarks.values().max() else {
@@ -154,7 +159,7 @@ fn check_rolling(truth: &Truth, model: &Model) {
         let running = latest.div_euclid(slice_ms);
         let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
         for row in model.rows("rolling_rows") {
-            let is_asked = text(row, "app") == "s" && names[&number(row, "definition")] == "active";
+            let is_asked = text(row, "app") == "s" && name_of(&names, row) == "active";
             if !is_asked || text(row, "slices") != slices || !text(row, "dimension").is_empty() {
                 continue;
             }
@@ -262,7 +267,7 @@ pub fn check_funnel(case: &Case, truth: &Truth, model: &Model, (name, funnel): (
     for row in model
         .rows("funnel_arrivals")
         .into_iter()
-        .filter(|row| names[&number(row, "definition")] == *name)
+        .filter(|row| name_of(&names, row) == name)
     {
         let key = (
             number(row, "day") as i32,
@@ -274,7 +279,7 @@ pub fn check_funnel(case: &Case, truth: &Truth, model: &Model, (name, funnel): (
     for row in model
         .rows("funnel_rows")
         .into_iter()
-        .filter(|row| names[&number(row, "definition")] == *name)
+        .filter(|row| name_of(&names, row) == name)
     {
         let slice = (number(row, "sliced") == 1).then(|| text(row, "platform"));
         for step in (0..32).filter(|step| number(row, "steps") >> step & 1 == 1) {
@@ -312,7 +317,7 @@ fn check_times(
     }
     let mut found: BTreeMap<(String, i32, usize), Vec<i128>> = BTreeMap::new();
     for row in model.rows("funnel_time_rows") {
-        if names[&number(row, "definition")] != name {
+        if name_of(names, row) != name {
             continue;
         }
         let (Value::List(bins), Value::List(users)) = (&row["bins"], &row["users"]) else {

@@ -8,4 +8,5 @@ mod funnels;
 pub mod model;
 mod property;
 mod releases;
+mod semantics;
 mod take_over;

@@ -84,12 +84,46 @@ fn run(random: &mut Rng) -> Vec<(String, String)> {
 }
 
 /// A partition, and all users as they were saved last.
-struct Life {
-    partition: Partition<Processors>,
+pub struct Life {
+    pub partition: Partition<Processors>,
     users: BTreeMap<(u32, u64), Vec<u8>>,
 }
 
+/// Reads the records of a partition up to an offset, with flushes and ends on the way.
+pub fn read(
+    life: &mut Life,
+    records: &[&cambium_simulate::Record],
+    end: i64,
+    (random, model): (&mut Rng, &mut Model),
+) {
+    let position = life.partition.position();
+    for record in records
+        .iter()
+        .filter(|record| (position..end).contains(&record.offset))
+    {
+        let record = Record {
+            offset: record.offset,
+            timestamp: record.timestamp,
+            payload: Some(&record.payload),
+            ..Record::default()
+        };
+        life.partition.apply(&record).unwrap();
+        match random.u8(..20) {
+            0 => life.begin_again(model),
+            1..5 => model.insert(&life.partition.flush().unwrap()),
+            _ => {}
+        }
+    }
+}
+
 impl Life {
+    pub fn new(partition: Partition<Processors>) -> Life {
+        Life {
+            partition,
+            users: BTreeMap::new(),
+        }
+    }
+
     /// What is saved is all that is left of it.
     fn begin_again(&mut self, model: &mut Model) {
         model.insert(&self.partition.flush().unwrap());
@@ -109,45 +143,25 @@ impl Life {
 impl World {
     fn begin(&self, setup: &Setup) -> Life {
         let partition = Partition::new(self.topic.clone(), 0, 0, setup.clone(), HashKey::default());
-        Life {
-            partition: partition.unwrap(),
-            users: BTreeMap::new(),
-        }
+        Life::new(partition.unwrap())
     }
 
-    fn records(&self) -> impl Iterator<Item = &cambium_simulate::Record> {
+    fn records(&self) -> Vec<&cambium_simulate::Record> {
         let records = self.case.records.iter();
-        records.filter(|record| record.partition == self.topic.partition)
-    }
-
-    /// Reads up to an offset, with flushes and ends on the way.
-    fn read(&self, life: &mut Life, end: i64, (random, model): (&mut Rng, &mut Model)) {
-        let position = life.partition.position();
-        let records = self.records();
-        for record in records.filter(|record| (position..end).contains(&record.offset)) {
-            let record = Record {
-                offset: record.offset,
-                timestamp: record.timestamp,
-                payload: Some(&record.payload),
-                ..Record::default()
-            };
-            life.partition.apply(&record).unwrap();
-            match random.u8(..20) {
-                0 => life.begin_again(model),
-                1..5 => model.insert(&life.partition.flush().unwrap()),
-                _ => {}
-            }
-        }
+        records
+            .filter(|record| record.partition == self.topic.partition)
+            .collect()
     }
 
     fn live(&self, random: &mut Rng, model: &mut Model) -> Partition<Processors> {
-        let offsets: Vec<i64> = self.records().map(|record| record.offset + 1).collect();
+        let records = self.records();
+        let offsets: Vec<i64> = records.iter().map(|record| record.offset + 1).collect();
         let mut main = self.begin(&self.before);
         // A partition may be empty.
         let at = random.choice(&offsets).copied().unwrap_or(0);
         let mut past = self.begin(&self.past);
-        self.read(&mut main, at, (random, model));
-        self.read(&mut past, at, (random, model));
+        read(&mut main, &records, at, (random, model));
+        read(&mut past, &records, at, (random, model));
         if random.bool() {
             past.begin_again(model);
         }
@@ -156,7 +170,7 @@ impl World {
         if random.bool() {
             main.begin_again(model);
         }
-        self.read(&mut main, i64::MAX, (random, model));
+        read(&mut main, &records, i64::MAX, (random, model));
         model.insert(&main.partition.flush().unwrap());
         main.partition
     }

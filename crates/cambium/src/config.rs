@@ -226,9 +226,13 @@ impl Config {
         })
     }
 
-    /// The setup, with the key under which users are hashed.
+    /// The setup, with the key under which users are hashed, and as this release counts it.
     pub fn whole_setup(&self) -> Result<Setup> {
+        let semantics = definitions::kinds().into_iter();
         Ok(Setup {
+            semantics: semantics
+                .map(|kind| (kind.kind.to_owned(), kind.semantics))
+                .collect(),
             hash_key: Some(self.hash_key()?.fingerprint()),
             ..self.setup.clone()
         })

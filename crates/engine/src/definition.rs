@@ -63,7 +63,7 @@ impl Definition {
             "app": app,
             "definition": body,
             "hash_key": setup.hash_key.unwrap_or(key.fingerprint()),
-            "semantics": semantics,
+            "semantics": setup.semantics.get(kind).unwrap_or(&semantics),
             "week_start": setup.week_start(app),
             "zone": setup.zone(app),
         });

@@ -56,6 +56,7 @@ pub struct InForce<'i> {
 /// What the configuration needs to know of a kind of definition.
 pub struct KindInfo {
     pub kind: &'static str,
+    pub semantics: u32,
     pub is_single: bool,
     pub built_in: &'static [&'static str],
     /// From the keys as written to the definition with all its defaults.
@@ -148,6 +149,7 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
     fn kinds(out: &mut Vec<KindInfo>) {
         out.push(KindInfo {
             kind: P::KIND,
+            semantics: P::SEMANTICS,
             is_single: P::IS_SINGLE,
             built_in: P::built_in(),
             complete: |name, mut keys| {

@@ -87,6 +87,11 @@ pub struct Setup {
     /// setups of earlier releases, where it was that of the key that is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_key: Option<u32>,
+    /// In which way each kind is counted ([`crate::Processor::SEMANTICS`]): a release that counts otherwise counts other
+    /// definitions, from an offset on that is written down as of any other change. A kind that is not there: in the way of
+    /// the release that is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub semantics: BTreeMap<String, u32>,
     /// Users whose records are dropped, and of whom nothing is kept that is theirs alone; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgotten: Vec<u64>,
@@ -161,8 +166,15 @@ impl Setup {
             let mut others = given.definitions.iter().filter(|one| one.is_of_name(own));
             others.all(|one| one.body == own.body && one.apps == own.apps)
         };
-        let as_here = (&self.apps, self.week_start, self.hash_key);
-        let is_as_here = (&counting.apps, counting.week_start, counting.hash_key) == as_here;
+        let means = |setup: &Setup| {
+            (
+                setup.apps.clone(),
+                setup.week_start,
+                setup.hash_key,
+                setup.semantics.clone(),
+            )
+        };
+        let is_as_here = means(&counting) == means(self);
         if !is_as_here || !self.definitions.iter().all(stays) {
             return counting;
         }
@@ -214,6 +226,7 @@ impl Setup {
             apps: apps.collect(),
             week_start: other.week_start,
             hash_key: other.hash_key,
+            semantics: other.semantics.clone(),
             definitions: other.definitions.clone(),
             ..self.clone()
         }

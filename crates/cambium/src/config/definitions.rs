@@ -57,6 +57,7 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<(Setup, Nam
         },
         max_values: sections.max_values,
         hash_key: None,
+        semantics: Default::default(),
         forgotten: Vec::new(),
         only: None,
     };

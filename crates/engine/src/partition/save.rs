@@ -158,6 +158,7 @@ mod tests {
             beside: Default::default(),
             max_values: 1,
             hash_key: None,
+            semantics: Default::default(),
             forgotten: Vec::new(),
             only: None,
         }

@@ -11,6 +11,7 @@ mod group;
 mod proxy;
 mod records;
 mod registry;
+mod releases;
 mod shop;
 mod snapshots;
 mod topics;
@@ -172,6 +173,11 @@ fn faults() -> Vec<Fault> {
             "stopped for twice a session, then woken",
             "another takes over; it joins again",
             group::stopped_and_woken,
+        ),
+        fault(
+            "upgraded one after the other to a release that counts otherwise, and back",
+            "goes on; what begins anew is given its past",
+            releases::upgraded_and_back,
         ),
         fault(
             "ten join and leave, one behind the other",

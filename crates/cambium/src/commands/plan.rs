@@ -77,7 +77,7 @@ fn compare(config: &Config, shown: &BTreeMap<Key, Shown>) -> Result<Vec<String>>
         partition: 0,
     };
     let mut partition: Partition<Processors> =
-        Partition::new(topic, 0, 0, config.setup.clone(), config.hash_key()?)?;
+        Partition::new(topic, 0, 0, config.whole_setup()?, config.hash_key()?)?;
     let apps: BTreeSet<&str> = shown.keys().map(|(app, ..)| app.as_str()).collect();
     let mut lines = Vec::new();
     let mut say = |what: &str, (app, kind, _): &Key, name: &str, more: &str| {

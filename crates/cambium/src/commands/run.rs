@@ -90,7 +90,7 @@ pub(super) async fn open(config: &Config, data: &std::path::Path) -> Result<Ware
 
 /// Shows what is configured, under the names that it has there.
 pub(super) async fn show(config: &Config, client: &Client) -> Result<()> {
-    show_definitions::<Processors>(client, &config.setup, config.hash_key()?).await?;
+    show_definitions::<Processors>(client, &config.whole_setup()?, config.hash_key()?).await?;
     show_names(client, config.names.renamed()).await
 }
 

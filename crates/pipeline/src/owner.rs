@@ -390,13 +390,17 @@ impl<L: List> Owner<L> {
         self.bring_into_force(entry)
     }
 
-    /// What holds from the position on is let in before the next record comes, which may take its time.
+    /// What holds from the position on is let in before the next record comes, which may take its time. With a past it takes
+    /// a start.
     fn let_in_due(&mut self) -> Result<()> {
         let position = self.partition.position();
         while let Some(entry) = self.journal.entries.get(self.journal.next)
             && self.is_in_force(entry, position)
-            && !matches!(entry.change, Change::Past { .. })
         {
+            if let Change::Past { .. } = entry.change {
+                self.past = Past::Found;
+                break;
+            }
             let entry = entry.clone();
             self.journal.next += 1;
             self.bring_into_force(entry)?;

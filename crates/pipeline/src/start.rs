@@ -303,32 +303,32 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
             }
         };
     }
-    // One after the other: what is taken over is of before they are forgotten.
-    if past.is_none() && !wanted.has_forgotten(&listed) {
+    let enter = |change: Change| Entry {
+        offset,
+        epoch,
+        change,
+    };
+    let mut taken = None;
+    if let Some((past, state, given)) = past {
+        wanted = wanted.with_past(&given);
+        taken = Some((journal.len(), past));
+        let setup = Box::new(wanted.clone());
+        journal.push(enter(Change::Past { setup, state }));
+        changes = false;
+    }
+    // Behind what is taken over, in which they are still.
+    if !wanted.has_forgotten(&listed) {
         wanted = wanted.forgetting(&listed);
         changes = true;
     }
     let forgotten = wanted.forgotten.clone();
-    let is_purged = start.setup.only.is_some() || {
-        let purged = snapshots.purged().await?;
-        forgotten.iter().all(|user| purged.binary_search(user).is_ok())
-    };
+    if changes {
+        journal.push(enter(Change::Setup(Box::new(wanted))));
+    }
+    let purged = snapshots.purged().await?;
+    let is_purged = forgotten.iter().all(|user| purged.binary_search(user).is_ok());
     if let Some(pasts) = pasts.as_ref().filter(|_| !is_purged) {
         pasts.purge(&start.topic, &mut journal, &forgotten).await?;
-    }
-    let change = match &past {
-        Some((_, state, given)) => Some(Change::Past {
-            setup: Box::new(wanted.with_past(given)),
-            state: state.clone(),
-        }),
-        None => changes.then(|| Change::Setup(Box::new(wanted))),
-    };
-    if let Some(change) = change {
-        journal.push(Entry {
-            offset,
-            epoch: partition.epoch(),
-            change,
-        });
     }
     if journal != written_journal {
         snapshots.write_journal(&journal).await?;
@@ -350,8 +350,8 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     {
         match (&entry.change, &pasts) {
             (Change::Past { setup, state }, Some(pasts)) => {
-                let past = match past.take_if(|(_, name, _)| name == state) {
-                    Some((past, ..)) => past,
+                let past = match taken.take_if(|(place, _)| *place == journal.next) {
+                    Some((_, past)) => past,
                     None => pasts.state(&start.topic, state).await?,
                 };
                 take_over(&mut partition, (**setup).clone(), past)?;

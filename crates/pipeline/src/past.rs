@@ -166,8 +166,12 @@ impl Pasts {
         offsets: Range<i64>,
     ) -> Result<()> {
         let (topic, wanted) = (past.topic().clone(), past.setup().clone());
-        let of_log = journal.iter().filter(|entry| entry.epoch == past.epoch());
-        let coming: Vec<&Entry> = of_log.filter(|entry| offsets.contains(&entry.offset)).collect();
+        let epoch = past.epoch();
+        let of_log = journal.iter().filter(|entry| entry.epoch == epoch);
+        let coming: Vec<&Entry> = of_log
+            .clone()
+            .filter(|entry| offsets.contains(&entry.offset))
+            .collect();
         let mut coming = coming.into_iter().peekable();
         let until = offsets.end;
         self.reader.read(&topic, offsets, &mut |records| {
@@ -183,6 +187,11 @@ impl Pasts {
             Ok(())
         })?;
         past.pass_to(until);
+        // What enters just there, or had no record behind it yet.
+        let last = of_log.filter(|entry| entry.offset <= until && entry.setup().is_some());
+        if let Some(last) = last.into_iter().next_back() {
+            enter(past, &last.change, &wanted)?;
+        }
         Ok(())
     }
 }

@@ -360,10 +360,13 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         }
         journal.next += 1;
     }
-    let owner = Owner::new(partition, journal, snapshots, start.writer, start.rhythm, log.end);
     // Counted again from where they were not forgotten yet, they come into snapshots again.
-    let is_in_force = owner.partition().setup().has_forgotten(&forgotten);
+    let is_in_force = partition.setup().has_forgotten(&forgotten);
+    if is_purged && !is_in_force {
+        snapshots.is_no_longer_purged().await?;
+    }
     let to_purge = (!is_purged || !is_in_force).then_some(forgotten);
+    let owner = Owner::new(partition, journal, snapshots, start.writer, start.rhythm, log.end);
     Ok(owner.with_pasts(pasts, found).with_users_to_purge(to_purge))
 }
 

@@ -98,6 +98,11 @@ impl Snapshots {
         Snapshots::new(self.store.clone(), self.key.clone(), self.keep)
     }
 
+    /// Where they are, in the store.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// The file that was published or loaded last.
     pub fn newest(&self) -> Option<&str> {
         self.newest.as_deref()
@@ -275,6 +280,11 @@ impl Snapshots {
     pub async fn purged(&self) -> Result<Vec<u64>> {
         let bytes = self.store.get(&self.key.clone().join(PURGED)).await?;
         Ok(bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default())
+    }
+
+    /// Users who were purged come into snapshots again.
+    pub async fn is_no_longer_purged(&self) -> Result<()> {
+        self.store.delete(&self.key.clone().join(PURGED)).await
     }
 
     /// Deletes all snapshots but these.

@@ -547,6 +547,8 @@ impl World {
             self.count_to_the_end(partition);
         }
         if self.is_forgotten {
+            // What waits at the very end of a log is let in by a start.
+            (0..self.logs.len()).for_each(|partition| self.count_to_the_end(partition));
             self.clickhouse.lock().arrive(usize::MAX);
             self.delete_rows();
             // Counted again from the beginning, what is theirs does not come back.
@@ -555,7 +557,6 @@ impl World {
                 if !log.is_cut && log.creation() == 0 && self.random.bool() {
                     self.clear_snapshots(partition);
                     self.count_to_the_end(partition);
-                    // What waits at the very end is let in by a start.
                     self.count_to_the_end(partition);
                 }
             }

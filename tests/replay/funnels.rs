@@ -29,7 +29,7 @@ fn dense_funnels_are_the_naive_truth() {
     let first = number("FUNNEL_SEED").unwrap_or(0);
     for seed in first..first + number("FUNNEL_CASES").unwrap_or(CASES) {
         let case = dense(&mut Rng::with_seed(seed));
-        let checked = std::panic::catch_unwind(|| run(&case));
+        let checked = std::panic::catch_unwind(|| run(&case, &[]));
         let sent = case
             .records
             .iter()
@@ -94,7 +94,7 @@ fn case<'e>(
     }
 }
 
-fn run(case: &Case) -> Model {
+fn run(case: &Case, flushes_after: &[i64]) -> Model {
     let setup = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
     let topic = Topic {
         name: "t".to_owned(),
@@ -102,6 +102,7 @@ fn run(case: &Case) -> Model {
     };
     let mut partition: Partition<Processors> =
         Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    let mut model = Model::new();
     for record in &case.records {
         let applied = partition.apply(&Record {
             offset: record.offset,
@@ -109,8 +110,11 @@ fn run(case: &Case) -> Model {
             ..Record::default()
         });
         applied.unwrap();
+        // What is settled is forgotten with it.
+        if flushes_after.contains(&record.offset) {
+            model.insert(&partition.flush().unwrap());
+        }
     }
-    let mut model = Model::new();
     model.insert(&partition.flush().unwrap());
     check(case, &model, &BTreeMap::new());
     model
@@ -133,13 +137,44 @@ fn an_instant_is_taken_in_the_funnels_favour() {
             let (name, minute) = event.split_at(1);
             (name, minute.parse().unwrap(), "ios")
         });
-        let model = run(&case(text, vec![funnel], events));
+        let model = run(&case(text, vec![funnel], events), &[]);
         let rows = model.rows("funnel_rows").into_iter();
         let reached = rows.fold(0, |bits, row| bits | number(row, "steps"));
         let reached = (0..32).filter(|step| reached >> step & 1 == 1);
         let reached: Vec<String> = reached.map(|step| (step + 1).to_string()).collect();
         assert_eq!(reached.join(" "), expected, "{steps} {more}");
     }
+}
+
+/// Where a session is cut depends on where it began: also when that was on the day before, which is settled.
+#[test]
+fn a_session_that_was_cut_stays_so_over_midnight() {
+    let sessions = "max_length = \"1 h\"\n";
+    let (text, mut funnel) = written("a b", "");
+    let text = text.replace("within = \"1 h\"", "within = \"session\"");
+    funnel.within_ms = None;
+    // Until 00:15, an hour from 23:20 on; then another session.
+    // Somebody else's event settles the first.
+    let events = "x1400 x1415 x1430 x1445 a1455 b1470 x1495 x1520 x1610 x1500";
+    let events = events.split(' ').map(|event| {
+        let (name, minute) = event.split_at(1);
+        (name, minute.parse().unwrap(), "ios")
+    });
+    let mut case = case(
+        format!("{text}[session]\n{sessions}[time]\nlateness = \"2 h\"\n"),
+        vec![funnel],
+        events,
+    );
+    case.sessions.max_length_ms = Some(60 * MINUTE);
+    case.rules.lateness_ms = 120 * MINUTE;
+    let elses = String::from_utf8_lossy(&case.records[8].payload).replace("\"u\"", "\"v\"");
+    case.records[8].payload = elses.into_bytes();
+    let model = run(&case, &[8]);
+    let steps = model
+        .rows("funnel_rows")
+        .into_iter()
+        .map(|row| number(row, "steps"));
+    assert_eq!(steps.collect::<Vec<_>>(), [1]);
 }
 
 /// A funnel within an hour, of steps ("?": optional) and an event that voids a try.

@@ -15,7 +15,7 @@ mod results;
 mod straight;
 mod times;
 
-use cambium_engine::sessionise::{Gone, Piece, Pieces, Sessioniser};
+use cambium_engine::sessionise::{Gone, Piece, Pieces, Session, Sessioniser};
 use cambium_engine::{
     Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
     Renames, Slice, Zone,
@@ -314,8 +314,17 @@ impl Funnel {
         }
         let day = self.zone.day(settled);
         tries.seen.forget_before(day.start);
-        if let Some(sessions) = &mut tries.sessions {
-            sessions.retain(|piece| piece.end >= day.start);
+        if let (Some(pieces), Span::Session(sessioniser)) = (&mut tries.sessions, &self.within) {
+            // Whole sessions: where one is cut depends on where it began, which may be the day before.
+            let is_over = |one: &Session| one.end < day.start;
+            let over: Vec<_> = sessioniser
+                .sessions(pieces)
+                .filter(is_over)
+                .map(|one| one.pieces)
+                .collect();
+            for pieces_over in over.into_iter().rev() {
+                pieces.drain(pieces_over);
+            }
         }
         tries.entered.retain(|(hour, _, _)| *hour >= day.start);
         tries.timed.retain(|(number, _)| *number >= day.number);

@@ -235,6 +235,73 @@ async fn check(world: &World, sent: i64) {
     assert_eq!(world.number(origins).await, 0);
 }
 
+/// Files of before the topic come in front of it, also where they had been counted by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_come_in_front_of_a_topic() {
+    let kafka = LocalKafka::start().unwrap();
+    create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 3)
+        .await
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let engine = engine(&directory.path().join("engine"));
+    let world = World {
+        client: client(engine.url()),
+        brokers: kafka.brokers(),
+        directory,
+        engine,
+    };
+    let config = world.configuration("front.toml", ADDED);
+    // Three minutes before the topic begins: sessions go on over its beginning, and conversions end behind it.
+    let early = |number: u64| {
+        let (user, event) = (number / 2, ["view", "cart"][number as usize % 2]);
+        let time = 1_700_000_000_000 - 180_000 + number as i64;
+        format!(
+            r#"{{"message_id":"early{number}","app":"shop","event":"{event}","user_id":"u{user}","timestamp":{time}}}"#
+        ) + "\n"
+    };
+    let files = [("a.jsonl", 0..300), ("b.jsonl", 300..900)];
+    for (name, numbers) in files {
+        std::fs::write(world.path().join(name), numbers.map(early).collect::<String>()).unwrap();
+    }
+    let asked = |command: &str, more: &[&str]| {
+        let mut asked = world.command(command, &config);
+        asked.args(more).current_dir(world.path()).output().unwrap()
+    };
+    let said = |output: std::process::Output| {
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    said(asked("replay", &["a.jsonl"]));
+    let producer = Producer::new(&world.brokers, &BTreeMap::new()).unwrap();
+    (0..6000).for_each(|number| send(&producer, number));
+    producer.flush(Duration::from_secs(30)).unwrap();
+    let running = Process::start(&mut world.command("run", &config));
+    world.wait_for("SELECT sum(offset) FROM progress", 6000).await;
+    // What was replayed by itself would be seen no more.
+    let refused = asked("replay", &["--topic", "events", "b.jsonl"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(text.contains("app shop is also counted from file-"), "{text}");
+    let told = said(asked("replay", &["--topic", "events", "a.jsonl", "b.jsonl"]));
+    assert!(
+        told.starts_with("900 records come in front of events\n"),
+        "{told}"
+    );
+    assert_eq!(world.number("SELECT sum(events) FROM event_counts").await, 6900);
+    // Users of the files are users of the topic.
+    let users = "SELECT sum(users) FROM active_users WHERE grain = 'day' AND metric = 'active'";
+    assert_eq!(world.number(users).await, 2000);
+    assert_eq!(world.number("SELECT count() FROM sessions").await, 2000);
+    // In the files 450 look and fill a cart; of those a fourth buys later, and of the others as ever.
+    let topic_alone = (2000 - 450) / 2;
+    assert_eq!(world.steps().await, [2000, 450 + topic_alone, 500]);
+    drop(running);
+}
+
 /// Under another key users are others: what is counted begins anew at an offset, and is given its past.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hash_key_is_changed() {

@@ -10,7 +10,7 @@ use cambium_event::Record;
 use fastrand::Rng;
 
 use super::case::Case;
-use super::check::{account, check};
+use super::check::{account, check, check_sums_and_users};
 use super::model::{Model, definition};
 
 const CASES: u64 = 250;
@@ -81,6 +81,75 @@ fn run(random: &mut Rng) -> Vec<(String, String)> {
     model.retain(|row| definition(row).is_none_or(|id| ids.contains(&id)));
     check(&world.case, &model, &accounts);
     changed
+}
+
+/// With records of before the log in front of it, all of them are counted as one log.
+#[test]
+fn what_lies_in_front_of_a_log_comes_first() {
+    for seed in 0..CASES {
+        println!("seed {seed}");
+        run_with_front(&mut Rng::with_seed(seed));
+    }
+}
+
+fn run_with_front(random: &mut Rng) {
+    let mut case = Case::new(random);
+    let after = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
+    let mut before = after.clone();
+    before
+        .definitions
+        .iter_mut()
+        .for_each(|spec| spec.generation += 1);
+    let names = after.definitions.iter();
+    let past = Setup {
+        only: Some(names.map(|spec| (spec.kind.clone(), spec.name.clone())).collect()),
+        ..after.clone()
+    };
+    let mut model = Model::new();
+    let mut ids = BTreeSet::new();
+    for partition in 0..case.partitions {
+        let of_partition = case.records.iter_mut();
+        let mut records: Vec<_> = of_partition.filter(|one| one.partition == partition).collect();
+        let cut = random.usize(..=records.len());
+        // Files have no Kafka timestamps.
+        records[..cut]
+            .iter_mut()
+            .for_each(|record| record.timestamp = None);
+        let records: Vec<_> = records.into_iter().map(|record| &*record).collect();
+        let (front, log) = records.split_at(cut);
+        let begins = log.first().map_or(front.len() as i64, |record| record.offset);
+        let begin = |setup: &Setup| {
+            let topic = Topic {
+                name: "t".to_owned(),
+                partition,
+            };
+            let begun = Partition::new(topic, begins, 0, setup.clone(), HashKey::default());
+            Life::new(begun.unwrap())
+        };
+        let (mut main, mut past) = (begin(&before), begin(&past));
+        for record in front {
+            let record = Record {
+                offset: begins,
+                payload: Some(&record.payload),
+                ..Record::default()
+            };
+            past.partition.apply_in_front(&record).unwrap();
+            if random.u8(..10) == 0 {
+                model.insert(&past.partition.flush().unwrap());
+            }
+        }
+        model.insert(&past.partition.flush_front().unwrap());
+        read(&mut past, log, i64::MAX, (random, &mut model));
+        read(&mut main, log, i64::MAX, (random, &mut model));
+        main.partition.take_over(after.clone(), past.partition).unwrap();
+        model.insert(&main.partition.flush().unwrap());
+        for app in ["s", "t"] {
+            let definitions = main.partition.definitions_of(app).unwrap();
+            ids.extend(definitions.into_iter().map(|definition| definition.id));
+        }
+    }
+    model.retain(|row| definition(row).is_none_or(|id| ids.contains(&id)));
+    check_sums_and_users(&case, &model);
 }
 
 /// A partition, and all users as they were saved last.

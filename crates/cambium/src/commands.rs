@@ -6,6 +6,7 @@ pub mod clickhouse;
 pub mod demo;
 pub mod export;
 pub mod forget;
+mod front;
 pub mod generate;
 mod past;
 pub mod plan;

@@ -6,5 +6,5 @@ mod read;
 mod sort;
 
 pub use log::{Command, FileLog, KnownFile};
-pub use read::{Input, open};
-pub use sort::Sorter;
+pub use read::{Entry, Input, open};
+pub use sort::{Sorter, Spool};

@@ -125,6 +125,8 @@ pub struct Partition<L: List> {
     rows: Rows,
     /// What users left who owed rows.
     settled: Rows,
+    /// What is counted lies in front of the log: all rows have one version, and stay in the order in which they were left.
+    is_in_front: bool,
 }
 
 impl<L: List> Partition<L> {
@@ -159,6 +161,7 @@ impl<L: List> Partition<L> {
             captures: Captures::default(),
             rows: Rows::default(),
             settled: Rows::default(),
+            is_in_front: false,
             setup,
         };
         partition.compile()?;

@@ -12,7 +12,7 @@ mod start;
 
 pub use held::{Held, Progress, VERSIONED};
 pub use owner::{Applied, Owner};
-pub use past::{BeginsLater, Counting, Pasts, Reader, taken_over};
+pub use past::{BeginsLater, Counting, InFront, Pasts, Reader, taken_over};
 pub use rhythm::Rhythm;
 pub use shown::{
     Generations, Renamed, counted_elsewhere, counted_generations, hide_generations, highest_generations,

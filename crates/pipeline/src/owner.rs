@@ -240,6 +240,15 @@ impl<L: List> Owner<L> {
         users.is_some_and(|users| self.partition.setup().has_forgotten(users))
     }
 
+    /// Whether no snapshot was ever taken.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.snapshots.newest().is_none()
+    }
+
+    pub(crate) fn partition_mut(&mut self) -> &mut Partition<L> {
+        &mut self.partition
+    }
+
     /// The journal has grown elsewhere, behind the position.
     pub(crate) fn goes_by(&mut self, entries: Vec<Entry>) {
         let position = self.partition.position();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use cambium_engine::{HashKey, List, Partition, Setup, Topic, of_version};
-use cambium_event::Record;
+use cambium_event::{Format, Record, Schemas};
 use cambium_snapshots::{Change, Entry, Loaded, Made, Snapshots, Store};
 
 use crate::held::Held;
@@ -25,6 +25,8 @@ const TAKEN: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Nearer than that to where the numbers are, the rest is read on by whoever takes over.
 const NEAR: i64 = 20_000;
+/// So many records of before the log are counted between two flushes.
+const FLUSH_RECORDS: u64 = 50_000;
 
 /// Reads a partition's log again, beside whoever reads it.
 pub trait Reader: Send + Sync {
@@ -234,6 +236,13 @@ pub struct BeginsLater {
     pub earliest: i64,
 }
 
+/// A record of before the log.
+pub struct InFront {
+    /// The number of its schema; none: it is JSON.
+    pub schema: Option<u32>,
+    pub payload: Vec<u8>,
+}
+
 /// Some definitions of a partition, on the way from its log's beginning to where the partition's numbers are.
 pub struct Counting<L: List, H> {
     start: Start<H>,
@@ -295,6 +304,50 @@ impl<L: List, H: Held> Counting<L, H> {
                 _ => self.earliest,
             }),
         )
+    }
+
+    /// Whether what lies in front of the log is still to be counted.
+    pub fn is_at_front(&self) -> bool {
+        self.owner.is_unsaved()
+    }
+
+    /// Counts records of before the log, in their order, as JSON or in one of these schemas; gives how many. What is cut off
+    /// on the way is counted again as a whole.
+    pub fn read_front(
+        &mut self,
+        schemas: &Schemas,
+        records: impl Iterator<Item = Result<InFront>>,
+    ) -> Result<u64> {
+        let runtime = tokio::runtime::Handle::current();
+        let partition = self.owner.partition_mut();
+        let (setup, position) = (partition.setup().clone(), partition.position());
+        let of_files = Setup {
+            format: Format::Json,
+            ..setup.clone()
+        };
+        change_setup(partition, of_files)?;
+        for (id, schema) in schemas {
+            partition.learn_schema(*id, schema.clone());
+        }
+        let mut count = 0;
+        for record in records {
+            let InFront { schema, payload } = record?;
+            let record = Record {
+                offset: position,
+                schema,
+                payload: Some(&payload),
+                ..Record::default()
+            };
+            partition.apply_in_front(&record)?;
+            count += 1;
+            // One after the other: of two with one version the later one holds.
+            if count % FLUSH_RECORDS == 0 {
+                runtime.block_on(self.start.writer.write(partition.flush()?))?;
+            }
+        }
+        change_setup(partition, setup)?;
+        runtime.block_on(self.start.writer.write(partition.flush_front()?))?;
+        Ok(count)
     }
 
     /// Reads on to where the numbers were when that was asked last. Calls `wait` while ClickHouse is waited for, and

@@ -106,6 +106,9 @@ pub struct Plan {
     pub only: Vec<(String, String)>,
     /// Where each partition's log began.
     pub begun: Vec<i64>,
+    /// The files that come in front of it, by their digests.
+    #[serde(default)]
+    pub files: Vec<String>,
 }
 
 /// The place of all partitions' snapshots.

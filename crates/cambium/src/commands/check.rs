@@ -1,7 +1,7 @@
 //! `cambium check`: configuration, topics, keys, ClickHouse, before anything runs.
 
 mod keeping;
-mod keys;
+pub mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! `cambium replay --topic`: definitions are given their past, while `cambium run` goes on.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use cambium_clickhouse::delete_past;
 use cambium_engine::{Setup, Spec, Topic};
 use cambium_kafka::LogReader;
 use cambium_pipeline::{
-    BeginsLater, Counting, Generations, Held, Start, counted_elsewhere, counted_generations,
+    BeginsLater, Counting, Generations, Held, InFront, Start, counted_elsewhere, counted_generations,
     hide_generations, highest_generations, show_definitions, show_generations, show_names, taken_over,
 };
 use cambium_snapshots::Plan;
@@ -18,10 +18,12 @@ use futures::future::try_join_all;
 use indicatif::ProgressBar;
 
 use super::called;
+use super::front::Front;
 use super::replay::bar;
 use super::run::{in_generations, kafka};
 use crate::Processors;
 use crate::config::{Config, ConfigError, Names};
+use crate::files::{Entry, FileLog};
 use crate::warehouse::Warehouse;
 use crate::workers::KafkaLogs;
 
@@ -30,7 +32,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Until it is said again what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-pub async fn run(config: &Config, data: &Path, topic: &str, names: &[String]) -> Result<()> {
+/// What is to be counted from the beginning.
+pub struct Chosen<'c> {
+    pub topic: &'c str,
+    /// By name; none: all.
+    pub definitions: &'c [String],
+    /// What comes in front of the topic.
+    pub files: &'c [PathBuf],
+    pub as_is: bool,
+}
+
+pub async fn run(config: &Config, data: &Path, chosen: Chosen<'_>) -> Result<()> {
+    let Chosen {
+        topic,
+        definitions,
+        files,
+        as_is,
+    } = chosen;
     let source = config.sources.iter().find(|source| source.topic == topic);
     let Some(source) = source else {
         let known = config.sources.iter().map(|source| source.topic.as_str());
@@ -39,16 +57,31 @@ pub async fn run(config: &Config, data: &Path, topic: &str, names: &[String]) ->
         return Err(ConfigError::new(text).into());
     };
     let setup = config.setup_of(source)?;
-    let only = chosen(&setup, &config.names, names)?;
+    let only = by_name(&setup, &config.names, definitions)?;
     let warehouse = Warehouse::open_for_counting(config, data).await?;
-    let past = Past {
+    let logs = Arc::new(KafkaLogs(LogReader::new(&kafka(config)?)));
+    let inputs = Front::inputs(files)?;
+    let mut past = Past {
         start: warehouse.start(config, data, false)?,
-        logs: Arc::new(KafkaLogs(LogReader::new(&kafka(config)?))),
         topic: topic.to_owned(),
+        front: Front::default(),
+        logs,
     };
     let begun = Instant::now();
+    if !inputs.is_empty() {
+        let partitions = past.logs.0.partitions(topic)?;
+        past.front = Front::new(inputs, &setup, as_is, partitions)?;
+        let unread = match past.front.unread {
+            0 => String::new(),
+            unread => format!("; {unread} are no events"),
+        };
+        println!(
+            "{} records come in front of {topic}{unread}",
+            past.front.records()
+        );
+    }
     let plan = loop {
-        let plan = past.plan(&setup, &only).await?;
+        let plan = past.plan(&setup, &only, data).await?;
         match past.count(&plan).await {
             Ok(records) => {
                 let seconds = begun.elapsed().as_secs_f64();
@@ -105,7 +138,7 @@ fn is_among(only: &[(String, String)], spec: &Spec) -> bool {
 }
 
 /// The definitions that are named, by kind and the name that they were counted under first; all where none is.
-fn chosen(setup: &Setup, names: &Names, given: &[String]) -> Result<Vec<(String, String)>> {
+fn by_name(setup: &Setup, names: &Names, given: &[String]) -> Result<Vec<(String, String)>> {
     let all = setup.definitions.iter();
     let key = |spec: &Spec| (spec.kind.clone(), spec.name.clone());
     if given.is_empty() {
@@ -137,6 +170,7 @@ struct Past {
     start: Start,
     logs: Arc<KafkaLogs>,
     topic: String,
+    front: Front,
 }
 
 /// How far the threads are.
@@ -159,7 +193,7 @@ impl Past {
     }
 
     /// What was begun and cut off, if it was the same; else another generation of each definition.
-    async fn plan(&self, setup: &Setup, only: &[(String, String)]) -> Result<Plan> {
+    async fn plan(&self, setup: &Setup, only: &[(String, String)], data: &Path) -> Result<Plan> {
         let counted = counted_generations(&self.start.held, &self.topic).await?;
         let setup = in_generations(setup, &counted);
         let without_generations = |setup: &Setup| {
@@ -169,17 +203,22 @@ impl Past {
         };
         if let Some(plan) = self.start.store.plan(&self.topic).await?
             && plan.only == only
+            && plan.files == self.front.digests
             && without_generations(&plan.setup) == without_generations(&setup)
         {
             eprintln!("going on with what was begun before");
             hide_generations(&self.start.held, &generations(&plan)).await?;
             return Ok(plan);
         }
-        let elsewhere = counted_elsewhere(&self.start.held, &self.topic, only).await?;
+        let mut elsewhere = counted_elsewhere(&self.start.held, &self.topic, only).await?;
+        if self.has_all_of_files(data)? {
+            elsewhere.retain(|(_, log)| !log.starts_with("file-"));
+        }
         if let [(app, log), ..] = elsewhere.as_slice() {
             bail!(
                 "app {app} is also counted from {log}: its numbers from there would no longer be shown beside those that are \
-                 counted anew. Bring both into one topic (cambium send, cambium rekey) and count that"
+                 counted anew. Name all files that were replayed in front of the topic (cambium replay FILE… --topic), or bring both \
+                 into one topic (cambium send, cambium rekey) and count that"
             );
         }
         let highest = highest_generations(&self.start.held).await?;
@@ -197,10 +236,18 @@ impl Past {
             setup: counted,
             only: only.to_vec(),
             begun,
+            files: self.front.digests.clone(),
         };
         self.start.store.write_plan(&self.topic, Some(&plan)).await?;
         hide_generations(&self.start.held, &generations(&plan)).await?;
         Ok(plan)
+    }
+
+    /// Whether all files that were ever replayed by themselves come in front.
+    fn has_all_of_files(&self, data: &Path) -> Result<bool> {
+        let log = FileLog::open(data, String::new)?;
+        let mut files = log.commands().iter().flat_map(|command| &command.files);
+        Ok(files.all(|file| self.front.digests.contains(&file.digest)))
     }
 
     /// Counts all partitions, as many at a time as there are cores; gives the number of records that were read.
@@ -272,6 +319,15 @@ impl Past {
             );
         };
         let wait = || std::thread::sleep(Duration::from_millis(5));
+        if let Some(mut spool) = self.front.partition(partition).filter(|_| counting.is_at_front()) {
+            let records = spool.entries()?.map(|entry| {
+                entry.map(|Entry { schema, bytes }| InFront {
+                    schema,
+                    payload: bytes,
+                })
+            });
+            counting.read_front(&self.front.schemas, records)?;
+        }
         counting.read(&*self.logs, &wait, &mut tell)?;
         while runtime.block_on(counting.is_far())? {
             counting.read(&*self.logs, &wait, &mut tell)?;

@@ -20,7 +20,8 @@ use crate::warehouse::Warehouse;
 /// Count the events of files (JSON lines or Avro containers; plain, gzip or zstd), then exit.
 ///
 /// With --topic: gives definitions that are new, or changed, their past, counted from the topic's beginning while
-/// `cambium run` goes on; nobody sees it before it is complete.
+/// `cambium run` goes on; nobody sees it before it is complete. Files that are named with it hold what was before the topic, and
+/// come in front of it.
 ///
 /// Example: cambium replay --config cambium.toml events-2026-11.jsonl.gz
 /// Example: cambium replay --config cambium.toml --topic events --definition purchase
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[arg(long)]
     as_is: bool,
     /// The topic whose log is counted again
-    #[arg(long, value_name = "TOPIC", conflicts_with_all = ["as_is", "files"])]
+    #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
     /// Which definitions are given their past; left out, all
     #[arg(long = "definition", value_name = "NAME", requires = "topic")]
@@ -48,7 +49,13 @@ const TICK_RECORDS: i64 = 1000;
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
     if let Some(topic) = &arguments.topic {
-        return past::run(&config, &arguments.place.data, topic, &arguments.definitions).await;
+        let chosen = past::Chosen {
+            topic,
+            definitions: &arguments.definitions,
+            files: &arguments.files,
+            as_is: arguments.as_is,
+        };
+        return past::run(&config, &arguments.place.data, chosen).await;
     }
     let setup = setup(&config)?;
     let mut log = FileLog::open(&arguments.place.data, || format!("{:x}", now().as_nanos()))?;
@@ -222,12 +229,12 @@ fn take(known: &mut Vec<Input>, command: &Command) -> Result<Vec<Input>> {
 }
 
 /// The records of a command, and the schemas that they are written in.
-struct Sorted {
-    sorter: Sorter,
-    schemas: Schemas,
+pub(super) struct Sorted {
+    pub sorter: Sorter,
+    pub schemas: Schemas,
 }
 
-fn sort(inputs: Vec<Input>, fields: &Fields, as_is: bool) -> Result<Sorted> {
+pub(super) fn sort(inputs: Vec<Input>, fields: &Fields, as_is: bool) -> Result<Sorted> {
     let bytes = inputs.iter().map(|input| input.bytes).sum();
     let progress = bar(bytes, "reading {bytes} of {total_bytes}");
     let mut sorter = Sorter::default();

@@ -38,10 +38,7 @@ impl Sorter {
         self.run.sort_by_key(|(time, _)| *time);
         let mut file = BufWriter::new(tempfile::tempfile().context("cannot create a file to sort in")?);
         for (time, entry) in self.run.drain(..) {
-            file.write_all(&time.to_le_bytes())?;
-            file.write_all(&entry.schema.map_or(NO_SCHEMA, u64::from).to_le_bytes())?;
-            file.write_all(&(entry.bytes.len() as u64).to_le_bytes())?;
-            file.write_all(&entry.bytes)?;
+            write(&mut file, time, &entry)?;
         }
         let mut file = file
             .into_inner()
@@ -74,6 +71,47 @@ impl Sorter {
                 Err(error) => return Some(Err(error)),
             }
             Some(Ok(entry))
+        }))
+    }
+}
+
+fn write(file: &mut impl Write, time: i64, entry: &Entry) -> Result<()> {
+    file.write_all(&time.to_le_bytes())?;
+    file.write_all(&entry.schema.map_or(NO_SCHEMA, u64::from).to_le_bytes())?;
+    file.write_all(&(entry.bytes.len() as u64).to_le_bytes())?;
+    Ok(file.write_all(&entry.bytes)?)
+}
+
+/// Records that wait on disk, in their order.
+pub struct Spool {
+    file: BufWriter<File>,
+    pub records: u64,
+}
+
+impl Spool {
+    pub fn new() -> Result<Spool> {
+        let file = tempfile::tempfile().context("cannot create a file for records to wait in")?;
+        Ok(Spool {
+            file: BufWriter::new(file),
+            records: 0,
+        })
+    }
+
+    pub fn push(&mut self, entry: &Entry) -> Result<()> {
+        self.records += 1;
+        write(&mut self.file, 0, entry)
+            .context("cannot write to a file for records to wait in; is the disk full?")
+    }
+
+    /// They may be read more than once, each time from the beginning.
+    pub fn entries(&mut self) -> Result<impl Iterator<Item = Result<Entry>>> {
+        self.file.flush()?;
+        let mut file = self.file.get_ref().try_clone()?;
+        file.rewind()?;
+        let mut source = Source::Disk(BufReader::new(file));
+        Ok(std::iter::from_fn(move || {
+            let next = source.next_record().transpose()?;
+            Some(next.map(|(_, entry)| entry))
         }))
     }
 }

@@ -63,7 +63,12 @@ impl<L: List> Partition<L> {
                 together.push(Ids { user, message: None });
             }
             left -= together.len();
-            let out = (&mut self.settled, &mut self.names);
+            let rows = if self.is_in_front {
+                &mut self.rows
+            } else {
+                &mut self.settled
+            };
+            let out = (rows, &mut self.names);
             let (instances, users, mut context) = app.open(out, version, watermark);
             users.foresee(&together, L::touch);
             for Ids { user: id, .. } in together {

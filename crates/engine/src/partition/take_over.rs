@@ -1,12 +1,32 @@
 //! A definition's past: what another partition of the same log has counted of it is taken over.
 
+use cambium_event::Record;
+
 use super::Partition;
-use crate::{List, Map, Renames, Setup, SnapshotError};
+use crate::{List, Map, Renames, Rows, Setup, SnapshotError};
 
 impl<L: List> Partition<L> {
     /// Nothing that was ever a record lies between the position and `offset`: all before that is in the state.
     pub fn pass_to(&mut self, offset: i64) {
         self.position = self.position.max(offset);
+    }
+
+    /// Takes a record of before the log, which has the position for its offset and leaves it as it is. All rows that come of
+    /// such have one version, and of two of one key the later one holds: they must be written in their order, and before any
+    /// that come of the log.
+    pub fn apply_in_front(&mut self, record: &Record<'_>) -> Result<(), SnapshotError> {
+        let position = self.position;
+        self.is_in_front = true;
+        self.apply(record)?;
+        self.position = position;
+        Ok(())
+    }
+
+    /// All rows that come of what lies in front of the log, and were not left yet; behind it comes the log.
+    pub fn flush_front(&mut self) -> Result<Rows, SnapshotError> {
+        let rows = self.flush()?;
+        self.is_in_front = false;
+        Ok(rows)
     }
 
     /// From the present position on, another setup holds, as with [`Partition::change_setup`]; those of its definitions

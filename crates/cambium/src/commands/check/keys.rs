@@ -117,7 +117,7 @@ impl Keys {
 }
 
 /// The hash by which Java's default partitioner chooses: murmur2, made positive.
-fn java(key: &[u8]) -> u32 {
+pub fn java(key: &[u8]) -> u32 {
     murmur2::murmur2(key, murmur2::KAFKA_SEED) & 0x7fff_ffff
 }
 

@@ -546,6 +546,10 @@ impl World {
         for partition in 0..self.logs.len() {
             self.count_to_the_end(partition);
         }
+        for process in self.processes.iter().flatten() {
+            // What was on its way arrives.
+            process.pass(10_000);
+        }
         if self.is_forgotten {
             // What waits at the very end of a log is let in by a start.
             (0..self.logs.len()).for_each(|partition| self.count_to_the_end(partition));

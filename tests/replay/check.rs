@@ -6,7 +6,7 @@ use cambium::Processors;
 use cambium_engine::Partition;
 use cambium_simulate::funnel::{Funnel, Reached};
 use cambium_simulate::sessions::{sessions, slice_text};
-use cambium_simulate::{Account, Truth};
+use cambium_simulate::{Account, Event, Truth};
 
 use super::case::{Case, MINUTE};
 use super::model::{Model, Row, Value, number, text};
@@ -152,11 +152,33 @@ fn name_of<'n>(names: &'n BTreeMap<i128, String>, row: &Row) -> &'n str {
     names.get(&number(row, "definition")).map_or("", String::as_str)
 }
 
-/// As of the end of each partition's log; each user is on one partition.
+/// As of the end of each partition's log, of all users and of those of each platform and channel; each user is on one
+/// partition.
 fn check_rolling(truth: &Truth, model: &Model) {
     let Some(latest) = truth.watermarks.values().max() else {
         return;
     };
+    check_rolling_of(truth, model, *latest, ("", ""), |_| true);
+    for (place, dimension) in [(0, "platform"), (2, "channel")] {
+        let values: BTreeSet<_> = truth
+            .events
+            .iter()
+            .map(|event| &event.dimensions[place])
+            .collect();
+        for value in values {
+            let is_meant = |event: &Event| event.dimensions[place] == *value;
+            check_rolling_of(truth, model, *latest, (dimension, value), is_meant);
+        }
+    }
+}
+
+fn check_rolling_of(
+    truth: &Truth,
+    model: &Model,
+    latest: i64,
+    (dimension, value): (&str, &str),
+    is_meant: impl Fn(&Event) -> bool,
+) {
     let names = names(model);
     for (slices, slice_ms, lengths) in [
         ("minute", MINUTE, [5, 30, 60]),
@@ -166,7 +188,8 @@ fn check_rolling(truth: &Truth, model: &Model) {
         let mut newest: BTreeMap<i128, (i64, Vec<i128>)> = BTreeMap::new();
         for row in model.rows("rolling_rows") {
             let is_asked = text(row, "app") == "s" && name_of(&names, row) == "active";
-            if !is_asked || text(row, "slices") != slices || !text(row, "dimension").is_empty() {
+            let is_part = text(row, "dimension") == dimension && text(row, "value") == value;
+            if !is_asked || text(row, "slices") != slices || !is_part {
                 continue;
             }
             let Value::List(users) = &row["users"] else {
@@ -189,8 +212,8 @@ fn check_rolling(truth: &Truth, model: &Model) {
                 .sum();
             assert_eq!(
                 users as usize,
-                truth.rolling_users("s", *latest, slice_ms, length),
-                "{length} of {slices}"
+                truth.rolling_users("s", latest, (slice_ms, length), &is_meant),
+                "{length} of {slices} {dimension} {value}"
             );
         }
     }

@@ -230,6 +230,19 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_limit_that_is_raised_lets_more_in() {
+        let mut names = Names::new(1);
+        let mut intern = |text: &str, limit: usize| {
+            names.set_limit(limit);
+            names.intern(Kind::Event, Some(text))
+        };
+        assert!(intern("a", 1) > OTHER_ID);
+        assert_eq!(intern("b", 1), OTHER_ID);
+        assert!(intern("b", 2) > OTHER_ID);
+    }
+
     /// Sixteen of a megabyte are kept, and short ones beside them as long as there is room; read again, it is the same.
     #[test]
     fn long_texts_take_no_more_room_than_there_is() {

@@ -205,8 +205,14 @@ impl Truth {
         days
     }
 
-    /// Users of an app with an event in the last `slices` slices of `slice_ms`, the one of `at` included.
-    pub fn rolling_users(&self, app: &str, at: i64, slice_ms: i64, slices: i64) -> usize {
+    /// Users of an app with such an event in the last `slices` slices of `slice_ms`, the one of `at` included.
+    pub fn rolling_users(
+        &self,
+        app: &str,
+        at: i64,
+        (slice_ms, slices): (i64, i64),
+        is_meant: impl Fn(&Event) -> bool,
+    ) -> usize {
         let last = at.div_euclid(slice_ms);
         let in_window = |event: &&Event| {
             event.app == app && (last - slices + 1..=last).contains(&event.time.div_euclid(slice_ms))
@@ -214,6 +220,7 @@ impl Truth {
         self.events
             .iter()
             .filter(in_window)
+            .filter(|event| is_meant(event))
             .map(|event| event.user)
             .collect::<BTreeSet<_>>()
             .len()

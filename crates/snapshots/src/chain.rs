@@ -6,8 +6,8 @@ use cambium_engine::{Bug, Capture, bug};
 use fail::fail_point;
 use object_store::PutPayload;
 use object_store::path::Path as Key;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::merge::Merge;
@@ -46,6 +46,13 @@ pub struct Snapshots {
     written: Option<String>,
     /// Users of whom nothing is to be left in any file, when the next snapshot is published.
     purges: Option<Vec<u64>>,
+}
+
+/// Users of whom nothing is left before a snapshot, nor in it.
+#[derive(Serialize, Deserialize)]
+struct Purged {
+    users: Vec<u64>,
+    newest: String,
 }
 
 /// A snapshot to be written; it may be tried again and again.
@@ -231,8 +238,9 @@ impl Snapshots {
         };
         let newest = self.newest.clone().context("there is no snapshot")?;
         self.check_file(&newest).await?;
-        self.retain(&[newest]).await?;
-        self.put(PURGED, encoded(users)?).await?;
+        self.retain(std::slice::from_ref(&newest)).await?;
+        let users = users.clone();
+        self.put(PURGED, encoded(&[Purged { users, newest }])?).await?;
         self.purges = None;
         Ok(())
     }
@@ -276,10 +284,25 @@ impl Snapshots {
         Ok(states)
     }
 
-    /// The users of whom nothing is left in any file. A list that is torn says nothing.
+    /// The users of whom nothing is left in any file. A list that is torn says nothing, nor does one that is not true any more.
     pub async fn purged(&self) -> Result<Vec<u64>> {
         let bytes = self.store.get(&self.key.clone().join(PURGED)).await?;
-        Ok(bytes.and_then(|bytes| decoded(&bytes).ok()).unwrap_or_default())
+        let purged: Option<Purged> = bytes.and_then(|bytes| decoded(&bytes).ok()?.pop());
+        let Some(Purged { users, newest }) = purged else {
+            return Ok(Vec::new());
+        };
+        // One that was on its way when its owner ended may have come later.
+        let place = |name: &str| {
+            name.rsplit_once('-')
+                .map_or(String::new(), |(place, _)| place.to_owned())
+        };
+        let names = self.names().await?;
+        let is_stray = |name: &String| place(name) <= place(&newest) && *name != newest;
+        Ok(if names.iter().any(is_stray) {
+            Vec::new()
+        } else {
+            users
+        })
     }
 
     /// Users who were purged come into snapshots again.

@@ -8,7 +8,7 @@ use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Record, Truth};
 
 use super::process::still_runtime;
-use super::world::{LATER, WITH_PAST, World};
+use super::world::{LATER, LATER_RELEASE, WITH_PAST, World};
 use crate::replay::case::{Case, MINUTE};
 use crate::replay::check::{check as check_views, check_funnel};
 use crate::replay::model::{Model, Row, Value, definition, number, text};
@@ -120,6 +120,7 @@ impl World {
             records: self.sent(),
             partitions: self.case.partitions,
             forgotten: self.is_forgotten.then_some(self.user),
+            is_upgraded: self.in_force.values().any(|setup| *setup >= LATER_RELEASE),
         };
         if self.is_forgotten {
             let theirs = Value::Number(self.user.into());

@@ -26,6 +26,9 @@ const MORE: [&str; 2] = [
      [[funnel]]\nname = \"more\"\nsteps = [\"a\", \"b\"]\nwithin = \"1 h\"\norder = \"strict\"\n",
     "[[drop]]\nwhere = 'event == \"c\"'\n",
 ];
+/// The setup that drops an event, and the one behind it: a later release, which counts unique users otherwise.
+const DROPS: usize = MORE.len();
+pub const LATER_RELEASE: usize = MORE.len() + 1;
 const DROPPED: &str = "c";
 /// The name of those that are added.
 pub const LATER: &str = "more";
@@ -101,6 +104,9 @@ impl World {
             text += more;
             setups.push(setup(&text));
         }
+        let mut of_later_release = setup(&text);
+        of_later_release.semantics.insert("unique".to_owned(), 2);
+        setups.push(of_later_release);
         let objects = Objects::new();
         let partitions = if random.u8(..3) == 0 { 1 } else { case.partitions };
         World {
@@ -491,7 +497,7 @@ impl World {
         self.setup += 1;
         // What was counted cannot be taken back: where less is counted from an offset on, nobody may go on behind it
         // who does not know. Where more is, who goes on with the old definitions is right about them.
-        if self.setup == MORE.len() {
+        if self.setup == DROPS {
             (0..PROCESSES).for_each(|place| self.crash(place));
             self.clickhouse.lock().arrive(usize::MAX);
         }
@@ -606,7 +612,7 @@ impl World {
         let drops = partitions.filter_map(|partition| {
             Some(Dropped {
                 partition,
-                from: self.since(partition, MORE.len())?,
+                from: self.since(partition, DROPS)?,
                 which: Which::Named(DROPPED.to_owned()),
             })
         });

@@ -19,6 +19,8 @@ pub struct Case {
     pub partitions: i32,
     /// A user of whom nothing is held that is theirs alone.
     pub forgotten: Option<u64>,
+    /// From some offset on unique users are counted otherwise: beside what was, which stays.
+    pub is_upgraded: bool,
 }
 
 impl Case {
@@ -53,6 +55,7 @@ impl Case {
             records: records(random, partitions, lateness_ms),
             partitions,
             forgotten: None,
+            is_upgraded: false,
         }
     }
 }

@@ -91,6 +91,7 @@ fn case<'e>(
         funnels,
         partitions: 1,
         forgotten: None,
+        is_upgraded: false,
     }
 }
 

@@ -15,7 +15,7 @@ use super::check::check_sums_and_users;
 use super::model::{Model, definition};
 use super::take_over::{Life, read};
 
-const CASES: u64 = 150;
+const CASES: u64 = 80;
 const KINDS: [&str; 4] = ["counts", "unique", "session", "funnel"];
 
 #[test]

@@ -286,9 +286,12 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
         None => None,
     };
     let found = made.as_ref().map(|made| made.counted);
-    // Unless the configuration says since then that something else is to be counted.
+    // Unless the configuration says since then that something else is to be counted; or another release made it, or under
+    // another key.
     let is_wanted = |made: &Made| {
+        let counts_alike = made.setup.semantics == wanted.semantics && made.setup.hash_key == wanted.hash_key;
         made.counted <= offset
+            && counts_alike
             && (!changes || wanted.in_first_generations() == made.setup.in_first_generations())
     };
     let mut past = None;

@@ -178,6 +178,30 @@ fn a_session_that_was_cut_stays_so_over_midnight() {
     assert_eq!(steps.collect::<Vec<_>>(), [1]);
 }
 
+/// Sessions that clients name may lie around each other: what comes late into one stands between two steps in the other.
+#[test]
+fn a_late_event_of_another_session_stands_between_two_steps() {
+    let (text, mut funnel) = written("a b", "");
+    let text = text.replace("within = \"1 h\"", "within = \"session\"\norder = \"strict\"");
+    (funnel.within_ms, funnel.order) = (None, Order::Strict);
+    let events = [("a", 0, "ios"), ("b", 2000, "ios"), ("x", 1900, "ios")];
+    let mut case = case(
+        format!("{text}[session]\nid = \"client\"\n"),
+        vec![funnel],
+        events.into_iter(),
+    );
+    case.sessions.client_ids = true;
+    for (record, session) in case.records.iter_mut().zip(["s1", "s1", "s2"]) {
+        let text = String::from_utf8_lossy(&record.payload);
+        let of_session = text.replacen('{', &format!("{{\"session_id\":\"{session}\","), 1);
+        record.payload = of_session.into_bytes();
+    }
+    // What the first two did is left before the third comes.
+    let model = run(&case, &[1]);
+    let rows = model.rows("funnel_rows").into_iter();
+    assert_eq!(rows.map(|row| number(row, "steps")).collect::<Vec<_>>(), [1]);
+}
+
 /// A funnel within an hour, of steps ("?": optional) and an event that voids a try.
 fn written(steps: &str, exclude: &str) -> (String, Funnel) {
     let steps = steps.split(' ').map(|step| Step {

@@ -190,11 +190,13 @@ impl Funnel {
         let sessions = tries.sessions.get_or_insert_default();
         let cutoff = context.cutoff();
         sessioniser.insert(sessions, group, input.time, (), cutoff, &mut Gone::new());
-        let own = sessioniser
+        // A late event may join sessions and move cuts: from its session's beginning on, all may change. It may also stand
+        // between two steps of a strict try in another session, of those that clients name.
+        let around = sessioniser
             .sessions(sessions)
-            .find(|one| one.group == group && (one.start..=one.end).contains(&input.time));
-        // A late event may join sessions and move cuts: from its session's beginning on, all may change.
-        tries.mark(own.map_or(input.time, |own| own.start), i64::MAX);
+            .filter(|one| (one.start..=one.end).contains(&input.time));
+        let from = around.map(|one| one.start).min();
+        tries.mark(from.unwrap_or(input.time), i64::MAX);
         Some(group)
     }
 

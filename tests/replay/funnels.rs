@@ -132,6 +132,9 @@ fn an_instant_is_taken_in_the_funnels_favour() {
         ("b * a? c", "x", "b0 c9 x9 a27 c36", "1 2 4"),
         ("b * a? c", "", "b0 c9 x9 a27 c36", "1 2 3 4"),
         ("b * a? c", "x", "b0 c9 x18 a27 c36", ""),
+        // Of two exclusions each voids.
+        ("a b", "h x", "a0 x9 b18", ""),
+        ("a b", "h x", "a0 c9 b18", "1 2"),
     ] {
         let (text, funnel) = written(steps, more);
         let events = events.split(' ').map(|event| {
@@ -202,7 +205,7 @@ fn a_late_event_of_another_session_stands_between_two_steps() {
     assert_eq!(rows.map(|row| number(row, "steps")).collect::<Vec<_>>(), [1]);
 }
 
-/// A funnel within an hour, of steps ("?": optional) and an event that voids a try.
+/// A funnel within an hour, of steps ("?": optional) and events that void a try.
 fn written(steps: &str, exclude: &str) -> (String, Funnel) {
     let steps = steps.split(' ').map(|step| Step {
         events: vec![step.trim_end_matches('?').to_owned()],
@@ -227,16 +230,18 @@ fn written(steps: &str, exclude: &str) -> (String, Funnel) {
     if exclude.is_empty() {
         return (text, funnel);
     }
-    text += &format!("exclude = [{{ event = \"{exclude}\" }}]\n");
-    let exclude = Exclude {
-        event: exclude.to_owned(),
+    let names = || exclude.split(' ');
+    let excludes = names().map(|name| format!("{{ event = \"{name}\" }}"));
+    text += &format!("exclude = [{}]\n", excludes.collect::<Vec<_>>().join(", "));
+    let exclude = names().map(|name| Exclude {
+        event: name.to_owned(),
         after: 1,
         before: funnel.steps.len(),
-    };
+    });
     (
         text,
         Funnel {
-            exclude: vec![exclude],
+            exclude: exclude.collect(),
             ..funnel
         },
     )

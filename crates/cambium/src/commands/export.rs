@@ -27,9 +27,8 @@ pub(super) const KEYED_BY_USER: [&str; 3] = ["session_rows", "funnel_rows", "eve
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
-    let client = Warehouse::open_for_writing(&config, &arguments.place.data)
-        .await?
-        .client;
+    let warehouse = Warehouse::open_for_writing(&config, &arguments.place.data).await?;
+    let client = &warehouse.client;
     let user = config.hash_key()?.user(&arguments.id);
     let id = &arguments.id;
     let store = Warehouse::store(&config, &arguments.place.data)?;
@@ -61,7 +60,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             ),
         ),
     ] {
-        print_rows(&client, view, &query).await?;
+        print_rows(client, view, &query).await?;
     }
     for topic in store.topics().await? {
         let snapshots = store.partition(&topic, 1);

@@ -25,6 +25,7 @@ use crate::warehouse::Warehouse;
 /// sets keep what they were part of, as a number among others.
 ///
 /// Example: cambium forget --config cambium.toml u1 u2
+///
 /// Example: cambium forget --config cambium.toml --file ids.txt
 #[derive(Args, Debug)]
 pub struct Arguments {

@@ -25,9 +25,8 @@ const SETS: [&str; 3] = ["count_sets", "unique_sets", "funnel_sets"];
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
-    let client = Warehouse::open_for_writing(&config, &arguments.place.data)
-        .await?
-        .client;
+    let warehouse = Warehouse::open_for_writing(&config, &arguments.place.data).await?;
+    let client = &warehouse.client;
     // What is being counted is not shown yet either.
     let query = "SELECT toString(id) AS id, app, kind, name, generation FROM called WHERE id NOT IN (SELECT id FROM shown) \
                  AND (kind, first_name, generation) NOT IN (SELECT kind, name, generation FROM definition_generations FINAL WHERE app = '' AND generation > 0) \

@@ -24,6 +24,7 @@ use crate::warehouse::Warehouse;
 /// come in front of it.
 ///
 /// Example: cambium replay --config cambium.toml events-2026-11.jsonl.gz
+///
 /// Example: cambium replay --config cambium.toml --topic events --definition purchase
 #[derive(Args, Debug)]
 pub struct Arguments {

@@ -87,9 +87,7 @@ pub async fn delete_past(client: &Client, keep: &Keep) -> Result<()> {
             continue;
         }
         let is_past = is_past.join(" OR ");
-        let query = format!("SELECT count() AS rows FROM {table} WHERE {is_past}");
-        let rows = client.rows(&query).await?;
-        if rows.first().and_then(|row| row["rows"].as_u64()) == Some(0) {
+        if client.count(table, &is_past).await? == 0 {
             continue;
         }
         let (stored, everywhere) = (client.stored(table), client.everywhere());

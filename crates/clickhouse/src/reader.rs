@@ -176,17 +176,30 @@ impl Client {
 
     /// The rows of a query as objects, numbers of 64 bits as numbers.
     pub async fn rows(&self, query: &str) -> Result<Vec<serde_json::Value>> {
-        let query = format!("{query}\nSETTINGS output_format_json_quote_64bit_integers = 0");
-        let answer = self.fetch(&query, "JSONEachRow");
+        let answer = self.rows_at_length(query);
         let answer = tokio::time::timeout(patience(QUESTION_TIMEOUT), answer).await;
         let answer = answer.unwrap_or(Err(clickhouse::error::Error::TimedOut.into()));
-        let answer = answer.with_context(|| format!("ClickHouse at {} hangs", self.url))?;
+        answer.with_context(|| format!("ClickHouse at {} hangs", self.url))
+    }
+
+    /// The same for a query that may take however long it takes.
+    pub async fn rows_at_length(&self, query: &str) -> Result<Vec<serde_json::Value>> {
+        let query = format!("{query}\nSETTINGS output_format_json_quote_64bit_integers = 0");
+        let answer = self.fetch(&query, "JSONEachRow").await?;
         let lines = answer
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty());
         lines
             .map(|line| serde_json::from_slice(line).context("ClickHouse's answer is no JSON"))
             .collect()
+    }
+
+    /// How many rows of a table a condition holds for, versions that are no longer shown among them.
+    pub async fn count(&self, table: &str, filter: &str) -> Result<u64> {
+        let query = format!("SELECT count() AS rows FROM {table} WHERE {filter}");
+        let rows = self.rows_at_length(&query).await?;
+        let count = rows.first().and_then(|row| row["rows"].as_u64());
+        count.context("ClickHouse does not say how many rows there are")
     }
 }
 

@@ -260,11 +260,6 @@ impl Snapshots {
         self.purges = Some(users.to_vec());
     }
 
-    /// Whether a snapshot is wanted, so that users are left in none.
-    pub fn is_to_purge(&self) -> bool {
-        self.purges.is_some()
-    }
-
     /// In which snapshots a user has a state, and of how many bytes, of all apps together.
     pub async fn states_of(&self, user: u64) -> Result<Vec<(String, usize)>> {
         let mut states = Vec::new();

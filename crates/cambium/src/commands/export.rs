@@ -73,7 +73,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn print_rows(client: &Client, view: &str, query: &str) -> Result<()> {
-    for row in client.rows(query).await? {
+    for row in client.rows_at_length(query).await? {
         println!("{}", json!({ "in": view, "row": row }));
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use cambium_clickhouse::Client;
 use cambium_engine::{Found, Topic, quoted};
 use cambium_pipeline::{Log, Start, start};
@@ -180,7 +180,7 @@ async fn delete(client: &Client, ids: &[String], users: &[u64]) -> Result<()> {
         for users in users.chunks(AT_A_TIME) {
             let users: Vec<String> = users.iter().map(u64::to_string).collect();
             let theirs = format!("user IN ({})", users.join(", "));
-            rows += count(client, table, &theirs).await?;
+            rows += client.count(table, &theirs).await?;
             let delete =
                 format!("ALTER TABLE {stored}{everywhere} DELETE WHERE {theirs} SETTINGS mutations_sync = 2");
             client.execute_at_length(&delete).await?;
@@ -191,7 +191,7 @@ async fn delete(client: &Client, ids: &[String], users: &[u64]) -> Result<()> {
     for ids in ids.chunks(AT_A_TIME) {
         let ids: Vec<String> = ids.iter().map(|id| speaks_of(id)).collect();
         let theirs = format!("payload != '' AND ({})", ids.join(" OR "));
-        rows += count(client, "rejected_rows", &theirs).await?;
+        rows += client.count("rejected_rows", &theirs).await?;
         let empty = format!(
             "ALTER TABLE {stored}{everywhere} UPDATE payload = '', detail = {} WHERE {theirs} SETTINGS mutations_sync = 2",
             quoted("forgotten")
@@ -200,12 +200,4 @@ async fn delete(client: &Client, ids: &[String], users: &[u64]) -> Result<()> {
     }
     println!("rejected_rows: the bytes of {rows} records deleted");
     Ok(())
-}
-
-async fn count(client: &Client, table: &str, filter: &str) -> Result<u64> {
-    let rows = client
-        .rows(&format!("SELECT count() AS rows FROM {table} WHERE {filter}"))
-        .await?;
-    let count = rows.first().and_then(|row| row["rows"].as_u64());
-    count.context("ClickHouse does not say how many rows there are")
 }

@@ -676,11 +676,14 @@ impl<L: List> Owner<L> {
         self.meters.lag.set((self.end_offset - position).max(0) as f64);
         self.meters.users.set(self.partition.users() as f64);
         self.meters.snapshot.set(self.covered as f64);
-        let since = match position > self.covered {
-            true => Some(*self.uncovered_since.get_or_insert_with(Instant::now)),
-            false => None,
-        };
-        let uncovered = since.map_or(Duration::ZERO, |since| since.elapsed());
+        if position > self.covered {
+            self.uncovered_since.get_or_insert_with(Instant::now);
+        } else {
+            self.uncovered_since = None;
+        }
+        let uncovered = self
+            .uncovered_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         self.meters.uncovered.set(uncovered.as_secs_f64());
         self.meters.waiting.set(self.partition.waiting_bytes() as f64);
         if let Some(watermark) = self.partition.watermark() {

@@ -328,8 +328,7 @@ pub async fn start<L: List, H: Held>(start: Start<H>, log: Log<'_>) -> Result<Ow
     if changes {
         journal.push(enter(Change::Setup(Box::new(wanted))));
     }
-    let purged = snapshots.purged().await?;
-    let is_purged = forgotten.iter().all(|user| purged.binary_search(user).is_ok());
+    let is_purged = snapshots.has_purged(&forgotten).await?;
     if let Some(pasts) = pasts.as_ref().filter(|_| !is_purged) {
         pasts.purge(&start.topic, &mut journal, &forgotten).await?;
     }

@@ -279,8 +279,14 @@ impl Snapshots {
         Ok(states)
     }
 
+    /// Whether nothing is left in any file of all of these users.
+    pub async fn has_purged(&self, users: &[u64]) -> Result<bool> {
+        let purged = self.purged().await?;
+        Ok(users.iter().all(|user| purged.binary_search(user).is_ok()))
+    }
+
     /// The users of whom nothing is left in any file. A list that is torn says nothing, nor does one that is not true any more.
-    pub async fn purged(&self) -> Result<Vec<u64>> {
+    async fn purged(&self) -> Result<Vec<u64>> {
         let bytes = self.store.get(&self.key.clone().join(PURGED)).await?;
         let purged: Option<Purged> = bytes.and_then(|bytes| decoded(&bytes).ok()?.pop());
         let Some(Purged { users, newest }) = purged else {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use cambium_clickhouse::Client;
-use cambium_engine::{Found, Topic, quoted};
-use cambium_pipeline::{Log, Start, start};
+use cambium_engine::{Topic, quoted};
+use cambium_pipeline::{Start, start};
 use cambium_snapshots::{Entry, Store};
 use clap::Args;
 
@@ -118,25 +118,16 @@ async fn forget_in_files(begin: Start, topic: Topic, data: &Path, users: &[u64])
             data.display()
         );
     }
-    let bounds = Log {
-        earliest: 0,
-        end: log.end(),
-        first: 0,
-        id: None,
-        partitions: 1,
-        look: &|_| Ok(Found::Unknown),
-    };
     let name = topic.name.clone();
     let begin = Start {
         topic,
         setup,
         ..begin
     };
-    let owner = start::<Processors, _>(begin, bounds).await?;
+    let owner = start::<Processors, _>(begin, log.bounds()).await?;
     let is_whole = owner.partition().position() == log.end();
     tokio::task::spawn_blocking(move || owner.finish()).await??;
-    let purged = snapshots.purged().await?;
-    if !is_whole || !users.iter().all(|user| purged.binary_search(user).is_ok()) {
+    if !is_whole || !snapshots.has_purged(users).await? {
         bail!(
             "{name} is not counted to its end: give its files to `cambium replay` again, and then forget again"
         );
@@ -151,8 +142,7 @@ async fn wait_until_purged(store: &Store, mut waiting: Vec<Topic>, users: &[u64]
     loop {
         let mut still = Vec::new();
         for topic in waiting {
-            let purged = store.partition(&topic, 1).purged().await?;
-            if !users.iter().all(|user| purged.binary_search(user).is_ok()) {
+            if !store.partition(&topic, 1).has_purged(users).await? {
                 still.push(topic);
             }
         }

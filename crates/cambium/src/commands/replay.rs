@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use cambium_clickhouse::delete_past;
-use cambium_engine::{Account, Found, Setup, Topic};
+use cambium_engine::{Account, Setup, Topic};
 use cambium_event::{Decoders, Fields, Format, Plan, Record, Schemas};
-use cambium_pipeline::{Log, Owner, Start, count_anew, show_definitions, show_names, start};
+use cambium_pipeline::{Owner, Start, count_anew, show_definitions, show_names, start};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -167,15 +167,7 @@ impl Given {
 /// given again.
 async fn begin(start_with: &Start, log: &mut FileLog, given: &Given) -> Result<Owner<Processors>> {
     let missing = given.missing(log);
-    let bounds = Log {
-        earliest: 0,
-        end: log.end(),
-        first: 0,
-        // Its files are known by their digests.
-        id: None,
-        partitions: 1,
-        look: &|_| Ok(Found::Unknown),
-    };
+    let bounds = log.bounds();
     if !log.is_counted_anew() {
         let owner: Owner<Processors> = start(start_with.clone(), bounds).await?;
         let mut later: Vec<String> = owner

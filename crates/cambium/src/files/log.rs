@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use cambium_engine::Found;
 use cambium_event::Fields;
+use cambium_pipeline::Log;
 use serde::{Deserialize, Serialize};
 
 /// A file of the log: known by its content, named for people.
@@ -68,6 +70,19 @@ impl FileLog {
 
     pub fn end(&self) -> i64 {
         self.written.commands.last().map_or(0, |command| command.end)
+    }
+
+    /// What it holds, for a start.
+    pub fn bounds(&self) -> Log<'static> {
+        Log {
+            earliest: 0,
+            end: self.end(),
+            first: 0,
+            // Its files are known by their digests.
+            id: None,
+            partitions: 1,
+            look: &|_| Ok(Found::Unknown),
+        }
     }
 
     pub fn has(&self, digest: &str) -> bool {

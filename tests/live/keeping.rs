@@ -32,7 +32,7 @@ async fn what_is_about_to_be_lost_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let engine = engine(&directory.path().join("engine"));
     let client = client(engine.url());
-    let listen = format!("127.0.0.1:{}", super::stage::free_port());
+    let listen = format!("127.0.0.1:{}", cambium_kafka::free_port().unwrap());
     let text = format!(
         "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\n[clickhouse]\nurl = \"{}\"\n[http]\nlisten = \"{listen}\"\n\
          [snapshots]\nevery = \"1 s\"\n",

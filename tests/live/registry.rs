@@ -153,7 +153,7 @@ async fn avro_is_read_by_the_registrys_schemas() {
     create_topic(&kafka.brokers(), &BTreeMap::new(), "events", 1)
         .await
         .unwrap();
-    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let http = format!("127.0.0.1:{}", cambium_kafka::free_port().unwrap());
     let config = directory.path().join("c.toml");
     let text = format!(
         "[kafka]\nbrokers = \"{}\"\n[[source]]\ntopic = \"events\"\nformat = \"avro-confluent\"\nregistry = \"{url}\"\n\
@@ -200,7 +200,7 @@ async fn avro_is_read_by_the_registrys_schemas() {
     registry.is_down(false);
     becomes(&client, "SELECT sum(accepted) FROM records", 30).await;
     assert_eq!(registry.times_asked("/schemas/ids/7"), 1);
-    let metrics = get(&http.to_string(), "/metrics").unwrap();
+    let metrics = get(&http, "/metrics").unwrap();
     for line in [
         "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"accepted\"} 30",
         "cambium_records_total{topic=\"events\",partition=\"0\",outcome=\"rejected\"} 2",
@@ -210,8 +210,8 @@ async fn avro_is_read_by_the_registrys_schemas() {
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
-    assert!(get(&http.to_string(), "/healthz").unwrap().ends_with("ok\n"));
-    assert!(get(&http.to_string(), "/readyz").unwrap().ends_with("ready\n"));
+    assert!(get(&http, "/healthz").unwrap().ends_with("ok\n"));
+    assert!(get(&http, "/readyz").unwrap().ends_with("ready\n"));
     process.end();
 
     // Everything from the journal alone.

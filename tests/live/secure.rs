@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use cambium_kafka::{LocalKafka, Producer, Secure, create_topic};
 
 use super::certificates::Authority;
-use super::stage::free_port;
 use super::{Process, number, program};
 
 const KAFKA_PASSWORD: &str = "wonderland-4711";
@@ -146,7 +145,7 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
         producer.send("events", line.as_bytes(), None).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
-    let port = free_port();
+    let port = cambium_kafka::free_port().unwrap();
     let mut serve = Command::new(program());
     let listen = format!("127.0.0.1:{port}");
     serve
@@ -164,7 +163,7 @@ async fn who_has_the_password_comes_in_and_who_has_not_is_told_why() {
         clickhouse: format!("https://127.0.0.1:{https}"),
         clickhouse_ca: &authority.file,
         clickhouse_password: r#"password_file = "password""#,
-        http: free_port(),
+        http: cambium_kafka::free_port().unwrap(),
     };
     let client = cambium_clickhouse::Client::new(
         &format!("http://127.0.0.1:{port}"),

@@ -1,7 +1,7 @@
 //! A shop with steady traffic, counted into a database of its own, and a receiver of its alerts.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use cambium_clickhouse::Client;
-use cambium_kafka::{LocalKafka, Producer, create_topic};
+use cambium_kafka::{LocalKafka, Producer, create_topic, free_port};
 use tempfile::TempDir;
 
 use super::hook::{Hook, now_ms};
@@ -31,7 +31,7 @@ impl Ground {
             kafka,
             clickhouse: None,
             directory: tempfile::tempdir().unwrap(),
-            port: free_port(),
+            port: free_port().unwrap(),
         };
         ground.serve();
         ground
@@ -124,11 +124,6 @@ fn line(event: &str, user: &str, platform: &str, at_ms: i64) -> String {
     )
 }
 
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 /// They start one after the other: a broker's start takes a machine for itself.
 static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
@@ -136,7 +131,7 @@ impl Stage {
     pub async fn start(ground: &Ground, name: &str, rules: &str) -> Stage {
         let directory = tempfile::tempdir().unwrap();
         let (brokers, clickhouse) = (ground.kafka.brokers(), ground.url());
-        let http = format!("127.0.0.1:{}", free_port());
+        let http = format!("127.0.0.1:{}", free_port().unwrap());
         let hook = Hook::start();
         let text = format!(
             r#"

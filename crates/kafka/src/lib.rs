@@ -17,7 +17,7 @@ mod topics;
 pub use copy::{Copied, Copy, Original};
 pub use in_process::InProcess;
 pub use journal::{Journal, JournalEntry, JournalWriter, Place};
-pub use local::{LocalKafka, Secure};
+pub use local::{LocalKafka, Secure, free_port};
 pub use log::{LogReader, Retention};
 pub use look::PartitionLog;
 pub use producer::{Producer, create_topic};

@@ -181,9 +181,14 @@ impl Drop for Node {
     }
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no port is free")?;
-    Ok(listener.local_addr().context("no port is free")?.port())
+/// A port of this machine that nobody listens on, for a server that will be started (and perhaps ended and
+/// started again) there. It is below those that systems give to outgoing connections (from 32768 on Linux,
+/// from 49152 elsewhere): one of them could have it before the server does.
+pub fn free_port() -> Result<u16> {
+    let port = (0..100)
+        .map(|_| fastrand::u16(10_000..32_000))
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    port.context("no port of this machine from 10000 to 31999 is free")
 }
 
 fn server_properties(directory: &Path, number: usize, all: &[Ports], secure: Option<&Secure>) -> String {

@@ -11,7 +11,6 @@ use cambium_kafka::{Producer, RawRecord, create_topic, read_all};
 use cambium_simulate::{Product, Record, Rules, Settings, Truth};
 use tempfile::TempDir;
 
-use super::super::stage::free_port;
 use super::super::{Process, program, records};
 use super::proxy::Proxy;
 use super::truth::{Difference, difference};
@@ -170,7 +169,7 @@ impl Shop {
     /// The same, with arguments and a failpoint (`name=actions`).
     pub fn counts_with(&mut self, arguments: &[&str], failpoints: &str) -> Counting {
         self.processes += 1;
-        let http = format!("127.0.0.1:{}", free_port());
+        let http = format!("127.0.0.1:{}", cambium_kafka::free_port().unwrap());
         let place = |kind: &str| self.path().join(format!("{}.{kind}", self.processes));
         let (config, log) = (place("toml"), place("log"));
         std::fs::write(&config, self.configuration(&http)).unwrap();

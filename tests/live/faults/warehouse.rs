@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::super::stage::free_port;
 use super::super::{Process, program};
 use super::Place;
 use super::proxy::Mood;
@@ -59,7 +58,7 @@ pub struct Server {
 impl Server {
     pub fn start() -> Server {
         let mut server = Server {
-            listen: format!("127.0.0.1:{}", free_port()),
+            listen: format!("127.0.0.1:{}", cambium_kafka::free_port().unwrap()),
             directory: tempfile::tempdir().unwrap(),
             process: None,
         };

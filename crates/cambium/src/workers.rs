@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use cambium_clickhouse::is_passing;
 use cambium_engine::{Found, Setup, Topic};
 use cambium_event::Record;
-use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, TopicNow, Worker};
+use cambium_kafka::{Assigner, LogReader, News, PartitionLog, Registry, TopicNow, Worker, is_silence};
 use cambium_pipeline::{Log, Owner, Reader, Start, StartError, start};
 
 use crate::Processors;
@@ -172,7 +172,9 @@ impl Waits {
             match self.runtime.block_on(start(with.clone(), log)) {
                 Ok(owner) => return Ok(owner),
                 // What only a person can decide ends the program; a server that is away comes back.
-                Err(error) if error.is::<StartError>() || !is_away(&error) => return Err(error),
+                Err(error) if error.is::<StartError>() || !is_away(&error) && !is_silence(&error) => {
+                    return Err(error);
+                }
                 Err(_) if self.stop.load(Ordering::Relaxed) => return Err(Interrupted.into()),
                 Err(error) => {
                     tracing::warn!("{error:#}; trying again");

@@ -11,6 +11,7 @@ mod producer;
 mod read;
 mod registry;
 mod sample;
+mod silence;
 mod source;
 mod topics;
 
@@ -24,5 +25,6 @@ pub use producer::{Producer, create_topic};
 pub use read::{RawRecord, read_all};
 pub use registry::Registry;
 pub use sample::{Held, sample};
+pub use silence::is_silence;
 pub use source::{Assigner, News, Settings, Source, TopicChanged, Worker};
 pub use topics::TopicNow;

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cambium_engine::{Found, Mark};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -15,6 +15,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::TopicNow;
 use crate::read::with_record;
+use crate::silence::Silent;
 
 /// A partition's log, as it is when the partition is assigned.
 pub struct PartitionLog<'l> {
@@ -128,5 +129,5 @@ fn look(consumer: &BaseConsumer, offset: i64) -> Result<Found> {
             None => {}
         }
     }
-    bail!("the broker sent nothing for {PATIENCE:?}; start again when it does")
+    Err(Silent(PATIENCE).into())
 }

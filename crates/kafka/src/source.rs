@@ -21,6 +21,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use crate::PartitionLog;
 use crate::batch::{Batch, Queue};
 use crate::look::Looker;
+use crate::silence::is_silence;
 use crate::topics::{TopicNow, topics_now};
 
 /// What the group is joined with.
@@ -381,8 +382,13 @@ impl<A: Assigner> Source<A> {
                 Rebalance::Revoke(partitions) => self.revoke(partitions),
             };
             if let Err(error) = done {
-                // What failed half-way is still to be answered, as we leave.
+                let is_assigned = matches!(rebalance, Rebalance::Assign(_));
+                // What failed half-way is still to be answered: when a broker does, or as we leave.
                 self.rebalances()?.push_front(rebalance);
+                if is_assigned && is_silence(&error) {
+                    consumer.context().warn(format!("{error:#}; trying again"));
+                    return Ok(());
+                }
                 return Err(error);
             }
         }

@@ -7,9 +7,11 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr::null_mut;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rdkafka::bindings as native;
 use rdkafka::client::{Client, ClientContext};
+
+use crate::silence::Silent;
 
 /// A topic, as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub(crate) fn topics_now<C: ClientContext>(
         let queue = native::rd_kafka_queue_new(native);
         native::rd_kafka_DescribeTopics(native, topics, options, queue);
         let event = native::rd_kafka_queue_poll(queue, patience_ms);
-        let found = answered(event);
+        let found = answered(event, patience);
         if !event.is_null() {
             native::rd_kafka_event_destroy(event);
         }
@@ -75,7 +77,10 @@ pub(crate) fn topics_now<C: ClientContext>(
 
 /// # Safety
 /// An event that is alive, or none.
-unsafe fn answered(event: *mut native::rd_kafka_event_t) -> Result<BTreeMap<String, TopicNow>> {
+unsafe fn answered(
+    event: *mut native::rd_kafka_event_t,
+    patience: Duration,
+) -> Result<BTreeMap<String, TopicNow>> {
     let mut found = BTreeMap::new();
     // SAFETY: results, topics and texts live as long as the event, and texts end with a zero.
     unsafe {
@@ -85,7 +90,7 @@ unsafe fn answered(event: *mut native::rd_kafka_event_t) -> Result<BTreeMap<Stri
             native::rd_kafka_event_DescribeTopics_result(event)
         };
         if result.is_null() {
-            bail!("the broker does not answer");
+            return Err(Silent(patience).into());
         }
         let mut count = 0;
         let topics = native::rd_kafka_DescribeTopics_result_topics(result, &mut count);

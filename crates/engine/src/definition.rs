@@ -57,7 +57,7 @@ impl Definition {
         key: HashKey,
         semantics: u32,
         (kind, spec, body): (&'static str, &Spec, &Value),
-        uses_sessions: bool,
+        rests_on: Option<(&str, &str)>,
     ) -> Definition {
         let mut text = json!({
             "app": app,
@@ -67,8 +67,8 @@ impl Definition {
             "week_start": setup.week_start(app),
             "zone": setup.zone(app),
         });
-        if uses_sessions && let Some((_, session)) = setup.definitions("session", app).next() {
-            text["session"] = session.clone();
+        if let Some((other, name)) = rests_on {
+            text[other] = setup.definition(other, name, app).cloned().unwrap_or_default();
         }
         let text = text.to_string();
         let id = hash(&[

@@ -65,6 +65,13 @@ pub struct KindInfo {
         fn(&str, serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, serde_json::Error>,
 }
 
+/// The list of these processors, as a type.
+#[macro_export]
+macro_rules! list {
+    () => { () };
+    ($first:ty $(, $rest:ty)* $(,)?) => { ($first, $crate::list!($($rest),*)) };
+}
+
 pub trait List: 'static {
     type Instances: Default + Send;
     type Parts: Default + Serialize + DeserializeOwned + Send;
@@ -88,7 +95,8 @@ pub trait List: 'static {
     fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>);
     fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool;
     fn advance(all: &mut Self::Instances, context: &mut Context<'_>);
-    fn remember(parts: &mut Self::Parts) -> bool;
+    /// Keeps what is kept of a user who was not seen for longer than the horizon; whether that is anything.
+    fn remember(all: &Self::Instances, parts: &mut Self::Parts, cutoff: i64) -> bool;
     fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError>;
     fn in_force<'i>(all: &'i Self::Instances, out: &mut Vec<InForce<'i>>);
     /// The states and beginnings of definitions that another partition counted; which slot of its users' parts is which
@@ -131,7 +139,7 @@ impl List for () {
         false
     }
     fn advance((): &mut (), _: &mut Context<'_>) {}
-    fn remember((): &mut ()) -> bool {
+    fn remember((): &(), (): &mut (), _: i64) -> bool {
         false
     }
     fn save((): &(), _: &mut Vec<SavedInstance>) -> Result<(), SnapshotError> {
@@ -167,7 +175,7 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         let counted = setup.definitions(P::KIND, builder.app);
         for (spec, body) in counted.filter(|(spec, _)| setup.counts(spec)) {
             let instance = Instance::<P>::build(builder, spec, body);
-            mine.push(instance.map_err(|error| match error {
+            mine.extend(instance.map_err(|error| match error {
                 SnapshotError::Definition(error) => SnapshotError::Definition(error.of(P::KIND, &spec.name)),
                 other => other,
             })?);
@@ -242,12 +250,15 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         T::advance(&mut all.1, context);
     }
 
-    fn remember(parts: &mut Self::Parts) -> bool {
-        parts.0 = std::mem::take(&mut parts.0)
+    fn remember(all: &Self::Instances, parts: &mut Self::Parts, cutoff: i64) -> bool {
+        let remembered = std::mem::take(&mut parts.0)
             .into_iter()
-            .filter_map(|(slot, part)| Some((slot, P::remember(part)?)))
-            .collect();
-        T::remember(&mut parts.1) || !parts.0.is_empty()
+            .filter_map(|(slot, part)| {
+                let instance = all.0.iter().find(|instance| instance.slot == slot)?;
+                Some((slot, instance.processor.remember(part, cutoff)?))
+            });
+        parts.0 = remembered.collect();
+        T::remember(&all.1, &mut parts.1, cutoff) || !parts.0.is_empty()
     }
 
     fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError> {
@@ -311,20 +322,30 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
 }
 
 impl<P: Processor> Instance<P> {
+    /// None: what it rests on does not count this app.
     fn build(
         builder: &mut Builder<'_>,
         spec: &crate::Spec,
         body: &serde_json::Value,
-    ) -> Result<Self, SnapshotError> {
+    ) -> Result<Option<Self>, SnapshotError> {
         let data: P::Definition =
             serde_json::from_value(body.clone()).map_err(|error| DefinitionError::new(error.to_string()))?;
+        if let Some((other, name)) = P::rests_on(&data)
+            && builder.setup.definition(other, name, builder.app).is_none()
+        {
+            let is_it = |spec: &crate::Spec| spec.kind == other && spec.name == name;
+            if !builder.setup.definitions.iter().any(is_it) {
+                return Err(DefinitionError::new(format!("there is no [[{other}]] '{name}'")).into());
+            }
+            return Ok(None);
+        }
         let definition = Definition::new(
             builder.setup,
             builder.app,
             builder.key,
             P::SEMANTICS,
             (P::KIND, spec, body),
-            P::uses_sessions(&data),
+            P::rests_on(&data),
         );
         let mut compiler = Compiler {
             setup: builder.setup,
@@ -345,14 +366,14 @@ impl<P: Processor> Instance<P> {
             }
         };
         let origin = origin_hash(builder.topic, builder.partition, start);
-        Ok(Instance {
+        Ok(Some(Instance {
             processor,
             definition,
             slot,
             start,
             origin,
             state,
-        })
+        }))
     }
 
     fn enter(&self, context: &mut Context<'_>) {

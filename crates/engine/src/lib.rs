@@ -7,9 +7,11 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod arrivals;
+mod bins;
 mod bugs;
 mod by;
 mod by_name;
+mod calendar;
 mod definition;
 mod filter;
 mod identity;
@@ -27,16 +29,19 @@ mod rows;
 pub mod sessionise;
 mod setup;
 mod snapshot;
+mod tally;
 mod time;
 mod users;
 mod varint;
 
 pub use arrivals::Arrivals;
+pub use bins::time_bin;
 #[cfg(feature = "bugs")]
 pub use bugs::switch_on;
 pub use bugs::{Bug, bug};
 pub use by::{By, Slice};
 pub use by_name::ByName;
+pub use calendar::{Calendar, Period};
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError, quoted};
 pub use identity::{Found, HashKey, Mark, of_version, origin_hash, version};
@@ -51,5 +56,6 @@ pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};
 pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};
 pub use snapshot::{Capture, SnapshotError};
+pub use tally::Tally;
 pub use time::{DAY_MS, Day, Duration, HOUR_MS, LONGEST_DAY_MS, MINUTE_MS, WeekStart, Zone, duration_ms};
 pub use varint::{put_varint, take_varint};

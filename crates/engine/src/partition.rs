@@ -91,6 +91,9 @@ pub(crate) struct App<L: List> {
     users: Users<L::Parts>,
 }
 
+/// Places in front of a log lie so far below its own, one behind the other.
+const IN_FRONT: i64 = 1 << 60;
+
 /// Everything that is known after an offset.
 pub struct Partition<L: List> {
     topic: Topic,
@@ -508,7 +511,11 @@ impl<L: List> Partition<L> {
             event,
             user,
             time: event.time,
-            offset,
+            place: if self.is_in_front {
+                self.account.read as i64 - IN_FRONT
+            } else {
+                version as i64
+            },
             name: self.names.intern(Kind::Event, Some(event.event)),
             dimensions: std::array::from_fn(|place| {
                 self.names
@@ -530,7 +537,8 @@ impl<L: List> Partition<L> {
         context.leave_out(is_left_out);
         if unseen_since.is_some_and(|last| last < watermark - app.time.horizon_ms) {
             L::settle(&mut app.instances, user, &mut known.parts, &mut context);
-            L::remember(&mut known.parts);
+            let cutoff = context.cutoff();
+            L::remember(&app.instances, &mut known.parts, cutoff);
         }
         L::apply(&mut app.instances, &mut known.parts, &input, &mut context);
         visit.note(watermark);

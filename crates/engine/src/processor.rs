@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bug, DefinitionError, Filter, Names, Renames, Row, Rows, Setup, Table, TimeRules, WeekStart, Zone, bug,
-    sessionise,
+    Bug, Calendar, DefinitionError, Filter, Names, Period, Renames, Row, Rows, Setup, Table, TimeRules, Zone,
+    bug, sessionise,
 };
 
 /// One definition of one family of numbers, compiled for one app.
@@ -41,9 +41,10 @@ pub trait Processor: Sized + Send {
 
     fn new(definition: Self::Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError>;
 
-    /// Whether the session rules are part of what the definition means.
-    fn uses_sessions(_definition: &Self::Definition) -> bool {
-        false
+    /// The kind and name of another definition that is part of what this one means. Where it does not count an app, this
+    /// one does not either.
+    fn rests_on(_definition: &Self::Definition) -> Option<(&'static str, &str)> {
+        None
     }
 
     /// Takes an accepted event. The watermark of `context` already includes it.
@@ -101,8 +102,9 @@ pub trait Processor: Sized + Send {
     /// The same for a user's part.
     fn rename_user(&self, part: &mut Self::User, renames: &Renames);
 
-    /// What is kept of a user who was not seen for longer than the horizon; none: nothing.
-    fn remember(_part: Self::User) -> Option<Self::User> {
+    /// What is kept of a user who was not seen for longer than the horizon; none: nothing. No event older than `cutoff`
+    /// will be accepted any more.
+    fn remember(&self, _part: Self::User, _cutoff: i64) -> Option<Self::User> {
         None
     }
 }
@@ -113,8 +115,9 @@ pub struct Input<'a> {
     pub event: &'a Event<'a>,
     pub user: u64,
     pub time: i64,
-    /// The event's place in the log.
-    pub offset: i64,
+    /// The event's place in the log, its epochs behind each other and what lies in front of it below zero: of two events
+    /// at one instant the one with the lower place came first.
+    pub place: i64,
     /// The number of the event's name.
     pub name: u32,
     /// The numbers of the five dimensions.
@@ -264,22 +267,27 @@ impl Compiler<'_> {
         self.name
     }
 
+    /// What another definition of the app says.
+    pub fn other<D: DeserializeOwned>(&self, kind: &str, name: &str) -> Result<D, DefinitionError> {
+        let body = self.setup.definition(kind, name, self.app);
+        let body =
+            body.ok_or_else(|| DefinitionError::new(format!("there is no {kind} '{name}' for this app")))?;
+        serde_json::from_value(body.clone()).map_err(|error| DefinitionError::new(error.to_string()))
+    }
+
     pub fn zone(&self) -> Result<Zone, DefinitionError> {
         Zone::new(self.setup.zone(self.app)).map_err(DefinitionError::new)
     }
 
-    pub fn week_start(&self) -> WeekStart {
-        self.setup.week_start(self.app)
+    /// The periods of the app's local calendar.
+    pub fn calendar(&self, period: Period) -> Result<Calendar, DefinitionError> {
+        let week_start = self.setup.week_start(self.app);
+        Ok(Calendar::new(self.zone()?, period, week_start))
     }
 
     /// The session rules of the app.
     pub fn session_rules(&self) -> Result<sessionise::Rules, DefinitionError> {
-        let (_, body) = self
-            .setup
-            .definitions("session", self.app)
-            .next()
-            .ok_or_else(|| DefinitionError::new("there are no session rules for this app"))?;
-        serde_json::from_value(body.clone()).map_err(|error| DefinitionError::new(error.to_string()))
+        self.other("session", "")
     }
 
     pub fn filter(&mut self, text: &str) -> Result<Filter, DefinitionError> {
@@ -353,6 +361,18 @@ impl Matcher {
         };
         let filter = filter.map(|text| compiler.filter(text)).transpose()?;
         Ok(Matcher { names, filter })
+    }
+
+    /// The events that another definition names.
+    pub fn of_other(kind: &str, name: &str, compiler: &mut Compiler<'_>) -> Result<Matcher, DefinitionError> {
+        #[derive(Deserialize)]
+        struct Named {
+            event: EventNames,
+            #[serde(rename = "where")]
+            filter: Option<String>,
+        }
+        let named: Named = compiler.other(kind, name)?;
+        Matcher::new(&named.event, named.filter.as_deref(), compiler)
     }
 
     /// Whether an event of this name may fit.

@@ -232,6 +232,17 @@ impl Setup {
         }
     }
 
+    /// What the definition of a kind and name says that counts `app`.
+    pub fn definition<'s>(
+        &'s self,
+        kind: &'s str,
+        name: &str,
+        app: &'s str,
+    ) -> Option<&'s serde_json::Value> {
+        let mut all = self.definitions(kind, app);
+        all.find(|(spec, _)| spec.name == name).map(|(_, body)| body)
+    }
+
     /// The definitions of a kind that count `app`, with what the app overrides.
     pub fn definitions<'s>(
         &'s self,

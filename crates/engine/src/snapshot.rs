@@ -16,7 +16,9 @@ pub struct Capture {
 }
 
 /// Raised when what is saved changes its form.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
+/// The oldest form that is read: without the zeros at a user's end that are left out since.
+pub const OLDEST_FORMAT: u32 = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {

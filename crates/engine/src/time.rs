@@ -146,6 +146,20 @@ impl Zone {
         time.div_euclid(MINUTE_MS) * MINUTE_MS
     }
 
+    /// The instant at which a local day begins; days count from 1970-01-01.
+    pub fn start_of(&self, day: i32) -> i64 {
+        let known = |known: &&Day| known.number == day;
+        if let Some(day) = self.recent.borrow().iter().flatten().find(known) {
+            return day.start;
+        }
+        let date = crate::calendar::civil(day);
+        let noon = date.at(12, 0, 0, 0).to_zoned_datetime(self.zone.clone());
+        noon.and_then(|noon| noon.start_of_day())
+            .map_or(i64::from(day) * DAY_MS, |start| {
+                start.timestamp().as_millisecond()
+            })
+    }
+
     fn offset_ms(&self, time: i64) -> i64 {
         i64::from(self.zone.to_offset(instant(time)).seconds()) * 1000
     }

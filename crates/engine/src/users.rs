@@ -406,24 +406,47 @@ impl<P: Default + Serialize + DeserializeOwned> Users<P> {
 fn last_seen<P>(slot: &Slot<P>) -> i64 {
     match slot {
         Slot::Hot(user) => user.last_seen,
-        Slot::Cold(bytes) => postcard::take_from_bytes::<i64>(bytes).map_or(i64::MIN, |(time, _)| time),
+        // Of one whose bytes are all zeros none are left.
+        Slot::Cold(bytes) => postcard::take_from_bytes::<i64>(bytes).map_or(0, |(time, _)| time),
     }
 }
 
 /// So many bytes most users fit in.
 const ENCODED: usize = 512;
 
+/// So many zeros at the end are left out, and put back: a processor that keeps nothing of a user is one. So those that no
+/// definition uses cost nothing, and a release with more of them reads what an earlier one wrote.
+const ZEROS: usize = 64;
+
 pub(crate) fn encode<P: Serialize>(user: &User<P>) -> Result<Vec<u8>, SnapshotError> {
     // A vector of its own would grow many times on the way.
     let mut room = [0; ENCODED];
     match postcard::to_slice(user, &mut room) {
-        Ok(bytes) => Ok(bytes.to_vec()),
-        Err(_) => postcard::to_stdvec(user).map_err(|_| SnapshotError::User),
+        Ok(bytes) => Ok(without_zeros(bytes).to_vec()),
+        Err(_) => {
+            let bytes = postcard::to_stdvec(user).map_err(|_| SnapshotError::User)?;
+            Ok(without_zeros(&bytes).to_vec())
+        }
     }
 }
 
+fn without_zeros(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().rev().take(ZEROS).take_while(|byte| **byte == 0);
+    &bytes[..bytes.len() - zeros.count()]
+}
+
 fn decode<P: DeserializeOwned>(bytes: &[u8]) -> Result<User<P>, SnapshotError> {
-    postcard::from_bytes(bytes).map_err(|_| SnapshotError::User)
+    let mut room = [0; ENCODED + ZEROS];
+    let long;
+    let whole = if bytes.len() <= ENCODED {
+        room[..bytes.len()].copy_from_slice(bytes);
+        &room[..bytes.len() + ZEROS]
+    } else {
+        long = [bytes, &[0; ZEROS]].concat();
+        &long
+    };
+    let decoded = postcard::take_from_bytes(whole);
+    decoded.map(|(user, _)| user).map_err(|_| SnapshotError::User)
 }
 
 #[cfg(test)]

@@ -109,8 +109,8 @@ impl Processor for Funnel {
         definition.compile(compiler)
     }
 
-    fn uses_sessions(definition: &Definition) -> bool {
-        definition.within == Within::Session
+    fn rests_on(definition: &Definition) -> Option<(&'static str, &str)> {
+        (definition.within == Within::Session).then_some(("session", ""))
     }
 
     fn apply(&self, _: &mut State, tries: &mut Tries, input: &Input<'_>, context: &mut Context<'_>) {
@@ -169,7 +169,7 @@ impl Processor for Funnel {
         }
     }
 
-    fn remember(tries: Tries) -> Option<Tries> {
+    fn remember(&self, tries: Tries, _: i64) -> Option<Tries> {
         (!tries.firsts.is_empty()).then(|| Tries {
             firsts: tries.firsts,
             ..Tries::default()

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use cambium_engine::{Arrivals, Bug, Context, Slice, Table, bug, room_for_one};
+use cambium_engine::{Arrivals, Bug, Context, Slice, Table, bug, room_for_one, time_bin};
 use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
 use crate::follow::{FEW_STEPS, Reached, Window, is_first};
 use crate::history::{History, Seen};
-use crate::times::{Bins, bin};
+use crate::times::Bins;
 use crate::{ByStep, Funnel, Span, State, Tries};
 
 pub static ARRIVALS: Table = Table {
@@ -322,7 +322,7 @@ fn bins(times: &[Option<i64>]) -> Bins {
     let mut before = times[0];
     for (step, time) in times.iter().enumerate().skip(1) {
         if let (Some(time), Some(since)) = (time, before) {
-            bins.push((step as u8, bin(time - since)));
+            bins.push((step as u8, time_bin(time - since)));
         }
         before = time.or(before);
     }

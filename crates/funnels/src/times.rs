@@ -1,5 +1,4 @@
-//! Conversion times: a histogram for each entry day and step, with bins that grow by 2 %, so that a
-//! quantile is right within 1 %, as in DDSketch (Masson, Rim, Lee: "DDSketch", VLDB 2019).
+//! Conversion times: a histogram for each entry day and step.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +22,6 @@ pub static TIMES: Table = Table {
         ("users", "Array(UInt64)"),
     ],
 };
-
-/// Each bin ends 2 % above the one before.
-const GROWTH: f64 = 1.02;
-
-/// The bin of a time in milliseconds: 0 for none at all, n for up to GROWTH^n ms.
-pub(crate) fn bin(ms: i64) -> u16 {
-    if ms <= 0 {
-        0
-    } else {
-        1 + ((ms as f64).ln() / GROWTH.ln()).floor() as u16
-    }
-}
 
 /// The step and the bin of each step done.
 pub(crate) type Bins = SmallVec<[(u8, u16); FEW_STEPS]>;

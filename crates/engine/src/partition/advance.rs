@@ -206,7 +206,11 @@ impl<L: List> Partition<L> {
                 let visit = app.users.visit(id)?;
                 self.captures.change(number as u32, id, visit.user)?;
                 visit.user.recent = Default::default();
-                if L::remember(&mut visit.user.parts) {
+                if L::remember(
+                    &app.instances,
+                    &mut visit.user.parts,
+                    watermark - app.time.lateness_ms,
+                ) {
                     visit.note(watermark);
                 } else {
                     app.users.remove(id);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Account, App, Partition, Topic};
 use crate::instance::SavedInstance;
 use crate::processor::PropertyTable;
-use crate::snapshot::FORMAT;
+use crate::snapshot::{FORMAT, OLDEST_FORMAT};
 use crate::users::Users;
 use crate::{HashKey, List, Mark, Names, Setup, SnapshotError};
 
@@ -45,7 +45,7 @@ pub fn saved_setup(head: &[u8]) -> Result<Setup, SnapshotError> {
 fn decoded(head: &[u8]) -> Result<Head<'_>, SnapshotError> {
     let unreadable = |error: postcard::Error| SnapshotError::Head(error.to_string());
     let (format, head) = postcard::take_from_bytes::<u32>(head).map_err(unreadable)?;
-    if format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(SnapshotError::Format(format));
     }
     postcard::from_bytes(head).map_err(unreadable)

@@ -1,0 +1,117 @@
+//! Counts that go up and down: how many users are in a state, a cohort, a cell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bug, Context, Kept, Map, bug};
+
+/// Counts by period and key. A user is counted in one place until an event says that they belong in another; what
+/// changed is written anew with the next flush, and a count that falls to nothing is written once more, as nothing.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "K: Hash + Ord + Serialize",
+    deserialize = "K: Hash + Ord + serde::de::DeserializeOwned"
+))]
+pub struct Tally<K> {
+    periods: BTreeMap<i32, Kept<Map<K, Cell>>>,
+    /// The periods in which something changed since the last flush.
+    #[serde(skip)]
+    changed: BTreeSet<i32>,
+}
+
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Cell {
+    count: u64,
+    #[serde(skip)]
+    is_changed: bool,
+}
+
+impl<K> Default for Tally<K> {
+    fn default() -> Self {
+        Tally {
+            periods: BTreeMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+}
+
+impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
+    /// A user comes to be counted there.
+    pub fn enter(&mut self, period: i32, key: K) {
+        self.add(period, key, 1);
+    }
+
+    /// A user who was counted there is not any more.
+    pub fn leave(&mut self, period: i32, key: K) {
+        self.add(period, key, -1);
+    }
+
+    /// What is counted there grows, or falls.
+    pub fn add(&mut self, period: i32, key: K, by: i64) {
+        let cell = self.cell(period, key);
+        let sum = cell.count.checked_add_signed(by);
+        debug_assert!(sum.is_some(), "what was never counted is taken away");
+        cell.count = sum.unwrap_or(0);
+    }
+
+    fn cell(&mut self, period: i32, key: K) -> &mut Cell {
+        self.changed.insert(period);
+        let cells = self.periods.entry(period).or_default().change();
+        let cell = cells.entry(key).or_default();
+        cell.is_changed = true;
+        cell
+    }
+
+    /// Gives each count that changed to `put`, by period and key.
+    pub fn flush(&mut self, context: &mut Context<'_>, mut put: impl FnMut(i32, &K, u64, &mut Context<'_>)) {
+        for period in std::mem::take(&mut self.changed) {
+            let Some(kept) = self.periods.get_mut(&period) else {
+                continue;
+            };
+            let cells = kept.change();
+            for (key, cell) in cells.sorted() {
+                if cell.is_changed {
+                    put(period, key, cell.count, context);
+                }
+            }
+            cells.values_mut().for_each(|cell| cell.is_changed = false);
+            cells.retain(|_, cell| cell.count > 0);
+            if cells.is_empty() {
+                self.periods.remove(&period);
+            }
+        }
+    }
+
+    /// Forgets the first periods, as long as they are over: nobody enters or leaves them any more. What is forgotten is
+    /// given to `put` before.
+    pub fn forget(
+        &mut self,
+        context: &mut Context<'_>,
+        is_over: impl Fn(i32) -> bool,
+        put: impl FnMut(i32, &K, u64, &mut Context<'_>),
+    ) {
+        let first_is_over = |tally: &Self| tally.periods.keys().next().is_some_and(|first| is_over(*first));
+        if !first_is_over(self) {
+            return;
+        }
+        if !bug(Bug::ForgottenKeyUnflushed) {
+            self.flush(context, put);
+        }
+        while first_is_over(self) {
+            self.periods.pop_first();
+        }
+    }
+
+    /// The counts under keys as this partition has them.
+    pub fn rename(&mut self, rename: impl Fn(&mut K)) {
+        for cells in self.periods.values_mut().map(Kept::change) {
+            for (key, cell) in std::mem::take(cells).into_entries() {
+                let mut key = key;
+                rename(&mut key);
+                cells.insert(key, cell);
+            }
+        }
+    }
+}

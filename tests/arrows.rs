@@ -4,13 +4,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// Each crate with all the crates of the workspace that it may name.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("event", &[]),
     ("engine", &["event"]),
     ("counts", &["event", "engine"]),
     ("uniques", &["event", "engine"]),
     ("sessions", &["event", "engine"]),
     ("funnels", &["event", "engine"]),
+    ("retention", &["event", "engine"]),
+    ("lifecycle", &["event", "engine"]),
+    ("activity", &["event", "engine"]),
+    ("acquisition", &["event", "engine"]),
     ("alerts", &[]),
     ("notify", &["alerts", "clickhouse", "engine", "kafka"]),
     ("kafka", &["event", "engine"]),
@@ -27,6 +31,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "uniques",
             "sessions",
             "funnels",
+            "retention",
+            "lifecycle",
+            "activity",
+            "acquisition",
             "alerts",
             "notify",
             "kafka",

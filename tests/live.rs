@@ -16,6 +16,7 @@ mod keeping;
 mod keys;
 mod meanings;
 mod past;
+mod people;
 mod registry;
 mod secure;
 mod sketches;

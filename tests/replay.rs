@@ -6,6 +6,7 @@ pub mod case;
 pub mod check;
 mod funnels;
 pub mod model;
+pub mod people;
 mod property;
 mod releases;
 mod semantics;

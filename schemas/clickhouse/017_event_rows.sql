@@ -1,4 +1,5 @@
 -- The accepted events themselves, where [events_table] is on.
+-- Sharded by cityHash64(topic, partition, offset)
 CREATE TABLE IF NOT EXISTS event_rows
 (
     topic LowCardinality(String),

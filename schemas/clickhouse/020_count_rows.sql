@@ -1,4 +1,5 @@
 -- Events by name, minute and slice: the whole count, as of a version.
+-- Sharded by cityHash64(definition, app, event, bucket)
 CREATE TABLE IF NOT EXISTS count_rows
 (
     definition UInt64,

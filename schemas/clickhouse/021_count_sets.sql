@@ -1,4 +1,5 @@
 -- Who did each event, by minute and slice.
+-- Sharded by cityHash64(definition, app, event, bucket)
 CREATE TABLE IF NOT EXISTS count_sets
 (
     definition UInt64,

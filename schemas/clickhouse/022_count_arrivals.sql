@@ -1,4 +1,5 @@
 -- Who did an event, newly, by set. Rows pass through; the view behind makes sets of them.
+-- Sharded by cityHash64(definition, app, event, bucket)
 CREATE TABLE IF NOT EXISTS count_arrivals
 (
     definition UInt64,

@@ -1,4 +1,5 @@
 -- Who was active, by minute, hour and day and slice.
+-- Sharded by cityHash64(definition, app, bucket)
 CREATE TABLE IF NOT EXISTS unique_sets
 (
     definition UInt64,

@@ -1,4 +1,5 @@
 -- Who was active, newly, by set. Rows pass through; the view behind makes sets of them.
+-- Sharded by cityHash64(definition, app, bucket)
 CREATE TABLE IF NOT EXISTS unique_arrivals
 (
     definition UInt64,

@@ -1,4 +1,5 @@
 -- One row a session, as of a version.
+-- Sharded by cityHash64(user)
 CREATE TABLE IF NOT EXISTS session_rows
 (
     definition UInt64,

@@ -1,4 +1,5 @@
 -- Who reached each step, by the hour that their try began in.
+-- Sharded by cityHash64(definition, app, bucket)
 CREATE TABLE IF NOT EXISTS funnel_sets
 (
     definition UInt64,

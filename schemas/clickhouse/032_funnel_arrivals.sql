@@ -1,4 +1,5 @@
 -- Who reached a step, newly, by set. Rows pass through; the view behind makes sets of them.
+-- Sharded by cityHash64(definition, app, bucket)
 CREATE TABLE IF NOT EXISTS funnel_arrivals
 (
     definition UInt64,

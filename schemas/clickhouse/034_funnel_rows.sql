@@ -1,5 +1,6 @@
 -- What each user's tries of an hour reached (bit n - 1: step n), for funnels in which a late event
 -- can undo that. Rows with sliced = 0 are tries that belong to no slice.
+-- Sharded by cityHash64(user)
 CREATE TABLE IF NOT EXISTS funnel_rows
 (
     definition UInt64,

@@ -1,4 +1,5 @@
 -- How long a step took since the one before: users by bin, bin n ending at 1.02^n ms.
+-- Sharded by cityHash64(definition, app, day)
 CREATE TABLE IF NOT EXISTS funnel_time_rows
 (
     definition UInt64,

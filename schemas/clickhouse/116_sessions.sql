@@ -26,15 +26,6 @@ AS SELECT s.app AS app, user, session_id, started_at, ended_at, day,
     toBool(toUnixTimestamp64Milli(ended_at) + gap_ms >= c.clock_ms) AS is_open,
     platform, app_version, channel, campaign, country, CAST(map(), 'Map(LowCardinality(String), String)') AS properties
 FROM session_rows AS s FINAL
-LEFT JOIN
-(
-    SELECT o.origin AS origin,
-        max(if(p.offset >= p.end_offset,
-            greatest(toUnixTimestamp64Milli(p.watermark), if(startsWith(p.topic, 'file-'), toUnixTimestamp64Milli(now64(3)), toUnixTimestamp64Milli(p.flushed_at))),
-            toUnixTimestamp64Milli(p.watermark))) AS clock_ms
-    FROM origin_rows AS o FINAL
-    INNER JOIN progress_rows AS p FINAL ON o.topic = p.topic AND o.partition = p.partition
-    GROUP BY origin
-) AS c ON s.origin = c.origin
+LEFT JOIN origin_clocks AS c ON s.origin = c.origin
 WHERE definition IN (SELECT id FROM shown WHERE kind = 'session')
 COMMENT 'What users did in an app without a longer pause';

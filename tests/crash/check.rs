@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cambium_clickhouse::tables_with;
 use cambium_engine::{of_version, origin_hash};
 use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
@@ -117,6 +118,7 @@ impl World {
             rules: self.rules(),
             sessions: self.case.sessions.clone(),
             funnels: self.case.funnels.clone(),
+            people: self.case.people.clone(),
             records: self.sent(),
             partitions: self.case.partitions,
             forgotten: self.is_forgotten.then_some(self.user),
@@ -124,7 +126,7 @@ impl World {
         };
         if self.is_forgotten {
             let theirs = Value::Number(self.user.into());
-            let tables = ["session_rows", "funnel_rows"];
+            let tables = tables_with(&["user", "version"]);
             let mut rows = tables.into_iter().flat_map(|table| model.newest(table));
             assert!(
                 !rows.any(|row| row["user"] == theirs),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use cambium_clickhouse::Tables;
 use cambium_engine::{TableRows, Topic};
-use cambium_pipeline::{Held, Progress, VERSIONED};
+use cambium_pipeline::{Held, Progress, versioned_tables};
 use fastrand::Rng;
 
 use crate::replay::model::{Model, Row, number, text};
@@ -183,7 +183,8 @@ impl Held for ClickHouse {
         let journaled = origins.iter().map(|origin| i128::from(*origin));
         let held = server.of("origin_rows", topic);
         let origins: BTreeSet<i128> = held.map(|row| number(row, "origin")).chain(journaled).collect();
-        let versioned = VERSIONED.iter().flat_map(|table| server.model.newest(table));
+        let tables = versioned_tables();
+        let versioned = tables.iter().flat_map(|table| server.model.newest(table));
         let versioned = versioned.filter(|row| origins.contains(&number(row, "origin")));
         let versions = versioned.chain(server.of("record_rows", topic));
         Ok(versions

@@ -22,7 +22,7 @@ impl Place {
         place
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 
@@ -305,7 +305,11 @@ fn generated_events_are_counted_as_their_truth_says() {
 #[test]
 fn the_columns_of_views_are_what_they_say() {
     let place = Place::new(
-        "[keep]\nrejected = \"forever\"\n[[funnel]]\nname = \"f\"\nsteps = [\"e\", \"f\"]\nwithin = \"1 h\"\nby = [\"platform\"]\n",
+        "[keep]\nrejected = \"forever\"\n[[funnel]]\nname = \"f\"\nsteps = [\"e\", \"f\"]\nwithin = \"1 h\"\nby = [\"platform\"]\n\
+         [[retention]]\nname = \"r\"\n[[lifecycle]]\nname = \"l\"\n[[stickiness]]\nname = \"k\"\n\
+         [[activation]]\nname = \"n\"\nactions = [\"e\"]\nwithin = \"1 h\"\n[[streak]]\nname = \"s\"\nevent = \"e\"\n\
+         [[acquisition]]\nname = \"q\"\n[[attribution]]\nname = \"t\"\ngoal = \"f\"\n\
+         [[churn]]\nname = \"c\"\nafter = \"1 day\"\n",
     );
     let lines = line("u1", "e", START) + &line("u1", "f", START + 1) + "no event\n";
     place.write("e.jsonl", lines.as_bytes());
@@ -319,6 +323,17 @@ fn the_columns_of_views_are_what_they_say() {
         "sessions",
         "funnels",
         "funnel_users",
+        "retention",
+        "lifecycle",
+        "stickiness",
+        "active_days",
+        "activation",
+        "streaks",
+        "longest_streaks",
+        "new_users",
+        "attribution",
+        "churn",
+        "churn_risk",
         "progress",
         "records",
         "rejected_events",

@@ -9,7 +9,7 @@ const START: i64 = 1_704_067_200_000;
 const MINUTE: i64 = 60_000;
 
 /// Events of one user: minute and name, in the order of arrival.
-type Events<'e> = &'e [(i64, &'e str)];
+pub type Events<'e> = &'e [(i64, &'e str)];
 
 /// Replays the events of each case as they arrive, and asks for a text for each app.
 fn counted(configuration: &str, cases: &[Events], sql: &str) -> BTreeMap<String, String> {
@@ -47,7 +47,7 @@ fn counted(configuration: &str, cases: &[Events], sql: &str) -> BTreeMap<String,
 }
 
 #[track_caller]
-fn check(configuration: &str, cases: &[(&str, Events, &str)], sql: &str) {
+pub fn check(configuration: &str, cases: &[(&str, Events, &str)], sql: &str) {
     let events: Vec<Events> = cases.iter().map(|(_, events, _)| *events).collect();
     let counted = counted(configuration, &events, sql);
     for (number, (rules, events, expected)) in cases.iter().enumerate() {

@@ -5,6 +5,8 @@ use cambium_simulate::sessions::Rules as SessionRules;
 use cambium_simulate::{Record, Rules};
 use fastrand::Rng;
 
+use super::people::People;
+
 pub const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 /// 2023-11-15T00:00:00Z, at night in no zone that is used.
@@ -15,6 +17,8 @@ pub struct Case {
     pub rules: Rules,
     pub sessions: SessionRules,
     pub funnels: Vec<Funnel>,
+    /// None: they are not counted.
+    pub people: Option<People>,
     pub records: Vec<Record>,
     pub partitions: i32,
     /// A user of whom nothing is held that is theirs alone.
@@ -33,11 +37,16 @@ impl Case {
             skew_ms: 5 * MINUTE,
             drops: Vec::new(),
         };
+        // Drawn aside, so that the cases of earlier seeds stay what they are.
+        let mut aside = random.clone();
+        let (people_text, people) = People::new(&mut aside);
+        let (week_start, people_text) = people_text.split_once('|').unwrap();
+        let pace = [1, 1, 12, 60][aside.usize(..4)];
         let (session_text, sessions) = session_rules(random);
         let mut configuration = format!(
             "[app.s]\ntime_zone = \"{zone}\"\n[app.t]\ntime_zone = \"{zone}\"\n\
              [[unique]]\nname = \"rich\"\nevent = [\"a\", \"b\", \"x\", \"h\"]\nwhere = \"properties.price >= 2.5\"\nby = [\"plan\"]\n\
-             [time]\nlateness = \"{} h\"\n[session]\n{session_text}",
+             [time]\nlateness = \"{} h\"\n{week_start}[session]\n{session_text}",
             lateness_ms / HOUR
         );
         let mut funnels = Vec::new();
@@ -46,13 +55,15 @@ impl Case {
             configuration += &format!("[[funnel]]\nname = \"f{number}\"\n{text}");
             funnels.push(funnel);
         }
+        configuration += people_text;
         let partitions = random.i32(1..=3);
         Case {
             configuration,
             rules,
             sessions,
             funnels,
-            records: records(random, partitions, lateness_ms),
+            people: Some(people),
+            records: records(random, partitions, lateness_ms, pace),
             partitions,
             forgotten: None,
             is_upgraded: false,
@@ -180,20 +191,21 @@ pub fn funnel(random: &mut Rng) -> (String, Funnel) {
     (text, funnel)
 }
 
-/// A few users who do a lot within hours, often at the same instant; out of order, some too late,
+/// A few users who do a lot within hours, or within days or weeks, often at the same instant; out of order, some too late,
 /// some twice, some broken, some with a clock that is ahead.
-fn records(random: &mut Rng, partitions: i32, lateness_ms: i64) -> Vec<Record> {
+fn records(random: &mut Rng, partitions: i32, lateness_ms: i64, pace: i64) -> Vec<Record> {
     let users = random.u32(1..=4);
     let mut records = Vec::new();
     let mut offsets = vec![0; partitions as usize];
     let mut now = START;
     for number in 0..random.u32(20..90) {
-        now += random.i64(0..8) * random.i64(0..6) * MINUTE;
+        now += random.i64(0..8) * random.i64(0..6) * MINUTE * pace;
         let event = ["a", "a", "b", "b", "c", "c", "x", "h"][random.usize(..8)];
         let late = match random.u8(..20) {
             // What excludes comes late more often than not.
             _ if event == "x" && random.bool() => random.i64(0..90) * MINUTE,
-            0..5 => random.i64(0..3 * HOUR) / (5 * MINUTE) * (5 * MINUTE),
+            0..5 if pace == 1 => random.i64(0..3 * HOUR) / (5 * MINUTE) * (5 * MINUTE),
+            0..5 => random.i64(0..lateness_ms) / (5 * MINUTE) * (5 * MINUTE),
             5 => lateness_ms + random.i64(0..HOUR),
             _ => 0,
         };

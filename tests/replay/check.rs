@@ -55,6 +55,9 @@ pub fn check_sums_and_users(case: &Case, model: &Model) {
     check_uniques(&truth, model);
     check_sessions(case, &truth, model);
     check_funnels(case, &truth, model);
+    if let Some(people) = &case.people {
+        people.check(&truth, model, case.forgotten);
+    }
 }
 
 fn check_counts(truth: &Truth, model: &Model) {
@@ -119,14 +122,10 @@ fn check_uniques(truth: &Truth, model: &Model) {
         // As the configuration of every case defines them.
         let plan = slice_text(&event.properties["plan"]);
         let plan = plan.map_or(",".to_owned(), |plan| format!(",,plan={plan}"));
-        let is_rich = event.properties["price"]
-            .as_f64()
-            .is_some_and(|price| price >= 2.5)
-            && event.event != "c";
         let [active, rich] = METRICS;
         let metrics = [
             (active, true, format!("{platform},{channel}")),
-            (rich, is_rich, plan),
+            (rich, is_rich(event), plan),
         ];
         for (metric, _, slice) in metrics.into_iter().filter(|(_, fits, _)| *fits) {
             for (grain, bucket) in buckets {
@@ -144,14 +143,20 @@ fn check_uniques(truth: &Truth, model: &Model) {
     assert_eq!(found, expected);
 }
 
+/// As the configuration of every case says what is "rich".
+pub fn is_rich(event: &Event) -> bool {
+    let price = event.properties["price"].as_f64();
+    price.is_some_and(|price| price >= 2.5) && event.event != "c"
+}
+
 /// The names of definitions, by their ids.
-fn names(model: &Model) -> BTreeMap<i128, String> {
+pub fn names(model: &Model) -> BTreeMap<i128, String> {
     let rows = model.rows("definition_rows").into_iter();
     rows.map(|row| (number(row, "id"), text(row, "name"))).collect()
 }
 
 /// What the definition of a row is called. Rows of none are seen by no view: of a past that ended on its way.
-fn name_of<'n>(names: &'n BTreeMap<i128, String>, row: &Row) -> &'n str {
+pub fn name_of<'n>(names: &'n BTreeMap<i128, String>, row: &Row) -> &'n str {
     names.get(&number(row, "definition")).map_or("", String::as_str)
 }
 
@@ -336,6 +341,13 @@ pub fn check_funnel(
     check_times(case, truth, model, (name, funnel), &names);
 }
 
+/// Bins end at powers of 1.02.
+pub fn is_in_bin(time_ms: i64, bin: i128) -> bool {
+    let end = 1.02f64.powi(bin as i32);
+    let time = (time_ms as f64).max(1.0);
+    time <= end * 1.001 && time >= end / 1.021
+}
+
 /// The histograms of conversion times hold what each user and entry day took, to 2 %.
 fn check_times(
     case: &Case,
@@ -375,11 +387,7 @@ fn check_times(
         let bins = found.get_mut(key).unwrap();
         times.sort_unstable();
         bins.sort_unstable();
-        let fits = |(time, bin): (&i64, &i128)| {
-            let end = 1.02f64.powi(*bin as i32);
-            let time = (*time as f64).max(1.0);
-            time <= end * 1.001 && time >= end / 1.021
-        };
+        let fits = |(time, bin): (&i64, &i128)| is_in_bin(*time, *bin);
         let all_fit = times.len() == bins.len() && times.iter().zip(bins.iter()).all(fits);
         assert!(all_fit, "{key:?}: {times:?} {bins:?} {funnel:?}");
     }

@@ -89,6 +89,7 @@ fn case<'e>(
         },
         sessions: SessionRules::default(),
         funnels,
+        people: None,
         partitions: 1,
         forgotten: None,
         is_upgraded: false,

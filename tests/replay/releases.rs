@@ -1,11 +1,12 @@
 //! Snapshots that earlier releases wrote are gone on from, to the numbers that this release would have come to.
 //!
-//! `tests/releases/N` holds the snapshots of form N after `a.jsonl` and `b.jsonl`, each replayed by a command of its own
+//! `tests/releases/N` holds the snapshots of the N-th form after `a.jsonl` and `b.jsonl`, each replayed by a command of its own
 //! with `--as-is`; a release that changes their form adds a directory, and leaves the others.
 
 use std::path::{Path, PathBuf};
 
 use cambium::Processors;
+use cambium_clickhouse::tables_with;
 use cambium_engine::{HashKey, Partition, Topic};
 use cambium_event::Record;
 use cambium_snapshots::{Loaded, Store};
@@ -44,7 +45,7 @@ fn apply(partition: &mut Partition<Processors>, file: &str) {
 #[test]
 fn the_snapshots_of_every_release_are_gone_on_from() {
     let mut forms = Vec::new();
-    for form in ["1", "2"] {
+    for form in ["1", "2", "3"] {
         let (topic, loaded) = loaded(&releases().join(form));
         let users = loaded.users.len();
         let mut restored =
@@ -59,18 +60,17 @@ fn the_snapshots_of_every_release_are_gone_on_from() {
             apply(partition, "c.jsonl");
             let mut model = Model::new();
             model.insert(&partition.flush().unwrap());
-            let tables = [
-                "count_rows",
-                "session_rows",
-                "funnel_rows",
-                "unique_arrivals",
-                "rolling_rows",
-            ];
-            tables.map(|table| model.rows(table).into_iter().cloned().collect::<Vec<_>>())
+            let tables = tables_with(&["definition", "origin", "version"]).into_iter();
+            let rows = tables.chain(["unique_arrivals"]).map(|table| {
+                let rows: Vec<_> = model.rows(table).into_iter().cloned().collect();
+                (table, rows)
+            });
+            rows.filter(|(_, rows)| !rows.is_empty()).collect::<Vec<_>>()
         };
         let (found, expected) = (later(&mut restored), later(&mut counted));
-        let rows = expected.each_ref().map(Vec::len);
-        assert!(rows.iter().all(|rows| *rows > 0), "{rows:?}");
+        let kinds = if form == "3" { 9 } else { 6 };
+        let tables: Vec<_> = expected.iter().map(|(table, _)| *table).collect();
+        assert_eq!(tables.len(), kinds, "{form}: {tables:?}");
         assert_eq!(found, expected);
         assert_eq!(restored.account(), counted.account());
         forms.push(users);

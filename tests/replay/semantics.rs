@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cambium::Processors;
 use cambium::config::Config;
-use cambium_engine::{HashKey, Partition, Setup, Topic};
+use cambium_engine::{HashKey, List, Partition, Setup, Topic};
 use cambium_simulate::Truth;
 use fastrand::Rng;
 
@@ -16,7 +16,6 @@ use super::model::{Model, definition};
 use super::take_over::{Life, read};
 
 const CASES: u64 = 80;
-const KINDS: [&str; 4] = ["counts", "unique", "session", "funnel"];
 
 #[test]
 fn a_release_that_counts_otherwise_leaves_what_was() {
@@ -33,7 +32,12 @@ fn run(random: &mut Rng) {
     let mut case = Case::new(random);
     let before = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
     let mut after = before.clone();
-    after.semantics = KINDS.map(|kind| (kind.to_owned(), 2)).into();
+    let mut kinds = Vec::new();
+    Processors::kinds(&mut kinds);
+    after.semantics = kinds
+        .iter()
+        .map(|kind| (kind.kind.to_owned(), kind.semantics + 1))
+        .collect();
     let changes_at: Vec<i64> = (0..case.partitions).map(|_| random.i64(0..40)).collect();
     let mut model = Model::new();
     let (mut old, mut new) = (BTreeSet::new(), BTreeSet::new());

@@ -9,10 +9,27 @@ pub mod reader;
 pub mod warehouse;
 mod workers;
 
+use cambium_acquisition::{Acquisition, Attribution};
+use cambium_activity::{Activation, Stickiness, Streak};
 use cambium_counts::EventCounts;
 use cambium_funnels::Funnel;
+use cambium_lifecycle::{Churn, Lifecycle};
+use cambium_retention::Retention;
 use cambium_sessions::Sessions;
 use cambium_uniques::Uniques;
 
 /// Every processor, in the order in which an event meets them. One line more, and there is one more.
-pub type Processors = (EventCounts, (Uniques, (Sessions, (Funnel, ()))));
+pub type Processors = cambium_engine::list!(
+    EventCounts,
+    Uniques,
+    Sessions,
+    Funnel,
+    Retention,
+    Lifecycle,
+    Stickiness,
+    Activation,
+    Streak,
+    Acquisition,
+    Attribution,
+    Churn,
+);

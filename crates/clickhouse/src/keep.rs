@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::Client;
+use crate::{Client, tables};
 
 /// Milliseconds; none: for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,8 +48,21 @@ impl Held {
 }
 
 impl Keep {
+    fn named(&self, key: &str) -> Option<i64> {
+        match key {
+            "minutes" => self.minutes,
+            "hours" => self.hours,
+            "days" => self.days,
+            "counts" => self.counts,
+            "sessions" => self.sessions,
+            "rejected" => self.rejected,
+            "events" => self.events,
+            other => unreachable!("[keep] has no {other}"),
+        }
+    }
+
     /// Each table, and which of its rows do not stay for ever.
-    fn held(&self) -> [(&'static str, Vec<Held>); 10] {
+    fn held(&self) -> Vec<(&'static str, Vec<Held>)> {
         let some = |time, only: Option<String>, ms: Option<i64>| {
             let seconds = ms? / 1000;
             Some(Held { time, only, seconds })
@@ -64,7 +77,7 @@ impl Keep {
         let hours_of_days = hours.zip(days).map(|(hours, days)| hours.max(days));
         let grains = [("minute", minutes), ("hour", hours), ("day", days)];
         let slices = [("minute", minutes), ("quarter", hours), ("day", days)];
-        [
+        let mut held = vec![
             ("rejected_rows", all("at", self.rejected)),
             ("event_rows", all("time", self.events)),
             ("count_rows", all("bucket", self.counts)),
@@ -75,7 +88,13 @@ impl Keep {
             ("funnel_sets", all("bucket", hours_of_days)),
             ("funnel_rows", all("bucket", hours_of_days)),
             ("funnel_time_rows", all(DAY, days)),
-        ]
+        ];
+        for table in tables() {
+            if let Some((key, time)) = table.held_as() {
+                held.push((table.name, all(time, self.named(key))));
+            }
+        }
+        held
     }
 }
 

@@ -10,6 +10,6 @@ mod writer;
 pub use clickhouse::error::Error as ClientError;
 pub use keep::{Keep, delete_past, keep};
 pub use reader::{Client, is_passing};
-pub use schema::{migrate, statements};
+pub use schema::{Described, migrate, statements, tables, tables_with};
 pub use tables::Tables;
 pub use writer::{RunningFlush, SettledFlush, Writer, WriterStatus};

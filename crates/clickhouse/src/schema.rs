@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 50] = [
+static FILES: [(&str, &str); 76] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
     file!("011_definition_names.sql"),
@@ -45,6 +45,18 @@ static FILES: [(&str, &str); 50] = [
     file!("033_funnel_arrivals_to_sets.sql"),
     file!("034_funnel_rows.sql"),
     file!("035_funnel_time_rows.sql"),
+    file!("040_retention_cohort_rows.sql"),
+    file!("041_retention_return_rows.sql"),
+    file!("042_lifecycle_rows.sql"),
+    file!("043_stickiness_rows.sql"),
+    file!("044_active_day_rows.sql"),
+    file!("045_activation_rows.sql"),
+    file!("046_streak_rows.sql"),
+    file!("047_longest_streak_rows.sql"),
+    file!("048_new_user_rows.sql"),
+    file!("049_attribution_rows.sql"),
+    file!("050_churn_user_rows.sql"),
+    file!("051_churn_rows.sql"),
     file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
@@ -55,6 +67,9 @@ static FILES: [(&str, &str); 50] = [
     file!("106_gaps.sql"),
     file!("107_events.sql"),
     file!("108_alerts.sql"),
+    file!("108_partition_clocks.sql"),
+    file!("109_definition_clocks.sql"),
+    file!("109_origin_clocks.sql"),
     file!("110_event_counts.sql"),
     file!("111_unique_users.sql"),
     file!("112_active_users.sql"),
@@ -66,28 +81,75 @@ static FILES: [(&str, &str); 50] = [
     file!("120_funnel_hours.sql"),
     file!("121_funnel_users.sql"),
     file!("122_funnels.sql"),
+    file!("130_retention.sql"),
+    file!("131_lifecycle.sql"),
+    file!("132_stickiness.sql"),
+    file!("133_active_days.sql"),
+    file!("134_activation.sql"),
+    file!("135_streaks.sql"),
+    file!("136_longest_streaks.sql"),
+    file!("137_new_users.sql"),
+    file!("138_attribution.sql"),
+    file!("139_churn_risk.sql"),
+    file!("140_churn.sql"),
 ];
 
-/// Tables whose rows are spread over the shards of a cluster, with the key that keeps all versions of a
-/// row, and all rows of a user, on one. All other tables are small, and whole on every server, so that
-/// views can ask them beside the others.
-static SHARDED: [(&str, &str); 12] = [
-    ("event_rows", "cityHash64(topic, partition, offset)"),
-    ("count_rows", "cityHash64(definition, app, event, bucket)"),
-    ("count_sets", "cityHash64(definition, app, event, bucket)"),
-    ("count_arrivals", "cityHash64(definition, app, event, bucket)"),
-    ("unique_sets", "cityHash64(definition, app, bucket)"),
-    ("unique_arrivals", "cityHash64(definition, app, bucket)"),
-    ("rolling_rows", "cityHash64(definition, app, dimension, value)"),
-    ("session_rows", "cityHash64(user)"),
-    ("funnel_sets", "cityHash64(definition, app, bucket)"),
-    ("funnel_arrivals", "cityHash64(definition, app, bucket)"),
-    ("funnel_rows", "cityHash64(user)"),
-    ("funnel_time_rows", "cityHash64(definition, app, day)"),
-];
+/// A table, as its file describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub name: &'static str,
+    text: &'static str,
+}
+
+impl Described {
+    pub fn has_column(&self, column: &str) -> bool {
+        let mut names = self
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("    ")?.split(' ').next());
+        names.any(|name| name == column)
+    }
+
+    /// The key by which rows are spread over the shards of a cluster: it keeps all versions of a row, and all rows of a
+    /// user, on one. A table that has none is small, and whole on every server, so that views can ask it beside the
+    /// others.
+    pub(crate) fn sharded_by(&self) -> Option<&'static str> {
+        self.says("-- Sharded by ")
+    }
+
+    /// For how long rows are held unless `[keep]` has a line for the table: as long as which of its keys says, and by
+    /// which time.
+    pub(crate) fn held_as(&self) -> Option<(&'static str, &'static str)> {
+        self.says("-- Held as ")?.split_once(", by ")
+    }
+
+    fn says(&self, start: &str) -> Option<&'static str> {
+        self.text.lines().find_map(|line| line.strip_prefix(start))
+    }
+}
+
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS ";
+
+/// All tables, in the order of their files.
+pub fn tables() -> impl Iterator<Item = Described> {
+    FILES.iter().filter_map(|(_, text)| {
+        let name = text.lines().find_map(|line| line.strip_prefix(CREATE))?;
+        Some(Described { name, text })
+    })
+}
+
+/// The tables that have all of these columns.
+pub fn tables_with(columns: &[&str]) -> Vec<&'static str> {
+    let with = tables().filter(|table| columns.iter().all(|column| table.has_column(column)));
+    with.map(|table| table.name).collect()
+}
+
+fn sharded_by(table: &str) -> Option<&'static str> {
+    tables().find(|one| one.name == table)?.sharded_by()
+}
 
 pub(crate) fn is_sharded(table: &str) -> bool {
-    SHARDED.iter().any(|(name, _)| *name == table)
+    sharded_by(table).is_some()
 }
 
 /// The statements of all files, in order, as they are for one server, or for a cluster.
@@ -113,8 +175,8 @@ pub fn statements(cluster: Option<&str>) -> Vec<(&'static str, String)> {
 fn for_cluster(statement: &str, cluster: &str) -> Vec<String> {
     let (first, rest) = statement.split_once('\n').unwrap_or((statement, ""));
     let on = format!(" ON CLUSTER '{cluster}'");
-    if let Some(table) = first.strip_prefix("CREATE TABLE IF NOT EXISTS ") {
-        let Some((_, key)) = SHARDED.iter().find(|(name, _)| *name == table) else {
+    if let Some(table) = first.strip_prefix(CREATE) {
+        let Some(key) = sharded_by(table) else {
             let engine = replicated(rest, "/clickhouse/tables/{database}/{table}", "{shard}-{replica}");
             return vec![format!("{first}{on}\n{engine}")];
         };
@@ -199,7 +261,11 @@ mod tests {
             assert!(statement.contains("ON CLUSTER 'main'"), "{name}: {statement}");
             assert!(!statement.contains("ENGINE = ReplacingMergeTree"), "{name}");
         }
-        for (table, _) in SHARDED {
+        let sharded: Vec<&str> = tables()
+            .filter_map(|table| table.sharded_by().map(|_| table.name))
+            .collect();
+        assert_eq!(sharded.len(), 14);
+        for table in sharded {
             let made = |start: &str| all.iter().filter(|(_, text)| text.starts_with(start)).count();
             let stored = format!("CREATE TABLE IF NOT EXISTS {table}_local ON CLUSTER");
             let whole = format!("CREATE TABLE IF NOT EXISTS {table} ON CLUSTER 'main' AS {table}_local");

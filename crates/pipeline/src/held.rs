@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use cambium_clickhouse::Client;
+use cambium_clickhouse::{Client, tables_with};
 use cambium_engine::{Topic, quoted};
 
 /// What `progress` says last.
@@ -38,13 +38,9 @@ pub trait Held: Sync {
 }
 
 /// The tables whose rows have a definition, an origin and a version.
-pub const VERSIONED: [&str; 5] = [
-    "count_rows",
-    "rolling_rows",
-    "session_rows",
-    "funnel_rows",
-    "funnel_time_rows",
-];
+pub fn versioned_tables() -> Vec<&'static str> {
+    tables_with(&["definition", "origin", "version"])
+}
 
 impl Held for Client {
     async fn highest_version(&self, topic: &Topic, origins: &[u64]) -> Result<u64> {
@@ -54,7 +50,7 @@ impl Held for Client {
             "SELECT origin FROM origin_rows WHERE {of_topic} \
              UNION ALL SELECT arrayJoin(CAST([{journaled}], 'Array(UInt64)'))"
         );
-        let mut parts: Vec<String> = VERSIONED
+        let mut parts: Vec<String> = versioned_tables()
             .iter()
             .map(|table| format!("SELECT max(version) AS v FROM {table} WHERE origin IN ({origins})"))
             .collect();

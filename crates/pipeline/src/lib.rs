@@ -10,7 +10,7 @@ mod rhythm;
 mod shown;
 mod start;
 
-pub use held::{Held, Progress, VERSIONED};
+pub use held::{Held, Progress, versioned_tables};
 pub use owner::{Applied, Owner};
 pub use past::{BeginsLater, Counting, InFront, Pasts, Reader, taken_over};
 pub use rhythm::Rhythm;

@@ -12,7 +12,7 @@ use cambium_engine::{
 use cambium_snapshots::{Change, Creation, Entry, Loaded, Made, Store};
 use fail::fail_point;
 
-use crate::held::{Held, VERSIONED};
+use crate::held::{Held, versioned_tables};
 use crate::owner::{Journal, bring_into_force, take_over};
 use crate::past::{Pasts, Reader};
 use crate::{Owner, Rhythm};
@@ -643,7 +643,7 @@ pub async fn count_anew(start: &Start) -> Result<()> {
     let rows = start.held.rows(&later).await?;
     let origins: Vec<String> = rows.iter().map(|row| row["origin"].to_string()).collect();
     if !origins.is_empty() {
-        for table in VERSIONED.iter().chain(&["origin_rows"]) {
+        for table in versioned_tables().iter().chain(&["origin_rows"]) {
             let (stored, everywhere) = (start.held.stored(table), start.held.everywhere());
             let delete = format!(
                 "DELETE FROM {stored}{everywhere} WHERE origin IN ({})",

@@ -3,8 +3,12 @@
 //! The truth is worked out naively, over all events at once, straight from the words of the
 //! interface; it shares no code with the engine or the processors, so that the two can be compared.
 
+pub mod active;
+pub mod attribution;
+pub mod calendar;
 pub mod funnel;
 mod product;
+pub mod retention;
 pub mod series;
 pub mod sessions;
 mod summary;

@@ -1,7 +1,7 @@
 //! `cambium export`: everything that is held of a person.
 
 use anyhow::Result;
-use cambium_clickhouse::Client;
+use cambium_clickhouse::{Client, tables_with};
 use cambium_engine::quoted;
 use clap::Args;
 use serde_json::json;
@@ -23,7 +23,12 @@ pub struct Arguments {
 }
 
 /// The tables whose rows are one user's.
-pub(super) const KEYED_BY_USER: [&str; 3] = ["session_rows", "funnel_rows", "event_rows"];
+pub(super) fn keyed_by_user() -> Vec<&'static str> {
+    tables_with(&["user"])
+}
+
+/// Those that a query of its own tells of.
+const TOLD: [&str; 3] = ["session_rows", "funnel_rows", "event_rows"];
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.place.config)?;
@@ -61,6 +66,13 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         ),
     ] {
         print_rows(client, view, &query).await?;
+    }
+    for table in keyed_by_user().into_iter().filter(|table| !TOLD.contains(table)) {
+        let query = format!(
+            "SELECT c.kind AS kind, c.name AS name, r.* EXCEPT (definition, origin, version, deleted) FROM {table} AS r FINAL \
+             INNER JOIN (SELECT id, kind, name FROM called) AS c ON r.definition = c.id WHERE user = {user}"
+        );
+        print_rows(client, table, &query).await?;
     }
     for topic in store.topics().await? {
         let snapshots = store.partition(&topic, 1);

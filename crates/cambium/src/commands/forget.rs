@@ -13,7 +13,7 @@ use cambium_snapshots::{Entry, Store};
 use clap::Args;
 
 use super::Where;
-use super::export::{KEYED_BY_USER, speaks_of};
+use super::export::{keyed_by_user, speaks_of};
 use crate::Processors;
 use crate::config::{Config, ConfigError};
 use crate::files::FileLog;
@@ -164,7 +164,7 @@ async fn wait_until_purged(store: &Store, mut waiting: Vec<Topic>, users: &[u64]
 /// Rewrites what ClickHouse holds without them.
 async fn delete(client: &Client, ids: &[String], users: &[u64]) -> Result<()> {
     let everywhere = client.everywhere();
-    for table in KEYED_BY_USER {
+    for table in keyed_by_user() {
         let stored = client.stored(table);
         let mut rows = 0;
         for users in users.chunks(AT_A_TIME) {

@@ -1,7 +1,7 @@
 //! `cambium prune`: the rows of definitions that nobody sees any more are deleted.
 
 use anyhow::Result;
-use cambium_pipeline::VERSIONED;
+use cambium_pipeline::versioned_tables;
 use clap::Args;
 
 use super::{Where, called};
@@ -50,7 +50,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         return Ok(());
     }
     let ids = ids.join(", ");
-    let of_definition = VERSIONED.iter().chain(&SETS).map(|table| (*table, "definition"));
+    let versioned = versioned_tables();
+    let of_definition = versioned.iter().chain(&SETS).map(|table| (*table, "definition"));
     // What says which rows they are is deleted last: cut off before, the next try finds the rest.
     let by_id = ["origin_rows", "definition_states", "definition_rows"].map(|table| (table, "id"));
     for (table, column) in of_definition.chain(by_id) {

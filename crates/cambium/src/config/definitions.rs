@@ -33,6 +33,7 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<(Setup, Nam
             definitions.extend(named(&kind, written, &mut names)?);
         }
     }
+    definitions.iter_mut().for_each(|spec| names.rest_on_first(spec));
     let time = sections.time.rules(DEFAULT_TIME);
     let mut apps = BTreeMap::new();
     for (name, keys) in &sections.apps {

@@ -45,8 +45,27 @@ impl Names {
         let mut setup = setup.clone();
         for spec in &mut setup.definitions {
             spec.name = self.of_spec(spec).to_owned();
+            self.rename_of(spec, |one| (&one.was, &one.name));
         }
         setup
+    }
+
+    /// A definition names that which it is `of` as people do; it rests on what was counted first.
+    pub fn rest_on_first(&self, spec: &mut Spec) {
+        self.rename_of(spec, |one| (&one.name, &one.was));
+    }
+
+    fn rename_of(&self, spec: &mut Spec, names: impl Fn(&Renamed) -> (&String, &String)) {
+        let Some(of) = spec.body.get_mut("of") else {
+            return;
+        };
+        let mut uniques = self
+            .0
+            .iter()
+            .filter(|one| one.kind == "unique" && overlap(&one.apps, &spec.apps));
+        if let Some((_, to)) = uniques.by_ref().map(names).find(|(from, _)| *of == **from) {
+            *of = to.clone().into();
+        }
     }
 }
 

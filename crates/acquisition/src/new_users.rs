@@ -1,0 +1,147 @@
+//! New users: whose first event ever in the app it was, by minute.
+
+use cambium_engine::{
+    By, Compiler, Context, DefinitionError, Input, MINUTE_MS, Processor, Renames, Slice, Table, Tally, Zone,
+};
+use serde::{Deserialize, Serialize};
+
+/// `[[acquisition]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    #[serde(default = "where_from")]
+    pub by: Vec<String>,
+}
+
+fn where_from() -> Vec<String> {
+    ["platform", "channel", "campaign", "country"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+pub static NEW_USERS: Table = Table {
+    name: "new_user_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("bucket", "DateTime('UTC')"),
+        ("hour", "DateTime('UTC')"),
+        ("day_bucket", "DateTime('UTC')"),
+        ("day", "Date"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
+        ("users", "UInt64"),
+    ],
+};
+
+/// What is known of a user.
+#[derive(Default, Serialize, Deserialize)]
+pub enum User {
+    #[default]
+    NeverSeen,
+    /// The time of the first event, and its slice: an earlier one may come late.
+    Seen(i64, Slice),
+    /// It will not.
+    Known,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+pub struct State {
+    users: Tally<Slice>,
+}
+
+pub struct Acquisition {
+    by: By,
+    zone: Zone,
+}
+
+impl Processor for Acquisition {
+    const KIND: &'static str = "acquisition";
+    const SEMANTICS: u32 = 1;
+    type Definition = Definition;
+    type User = User;
+    type State = State;
+
+    fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
+        Ok(Acquisition {
+            by: By::new(&definition.by, compiler)?,
+            zone: compiler.zone()?,
+        })
+    }
+
+    fn apply(&self, state: &mut State, user: &mut User, input: &Input<'_>, context: &mut Context<'_>) {
+        match user {
+            User::NeverSeen => {}
+            User::Seen(first, slice) if input.time < *first => {
+                state.users.leave(minute(*first), slice.clone());
+            }
+            User::Seen(..) | User::Known => return,
+        }
+        let slice = self.by.slice(input, context.names);
+        state.users.enter(minute(input.time), slice.clone());
+        *user = User::Seen(input.time, slice);
+    }
+
+    fn flush(&self, state: &mut State, context: &mut Context<'_>) {
+        let put =
+            |minute, slice: &Slice, users, context: &mut Context<'_>| self.put(minute, slice, users, context);
+        state.users.flush(context, put);
+    }
+
+    fn advance(&self, state: &mut State, context: &mut Context<'_>) {
+        let cutoff = context.cutoff();
+        let is_over = |minute| (i64::from(minute) + 1) * MINUTE_MS <= cutoff;
+        let put =
+            |minute, slice: &Slice, users, context: &mut Context<'_>| self.put(minute, slice, users, context);
+        state.users.forget(context, is_over, put);
+    }
+
+    fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {
+        if let User::Seen(first, _) = user
+            && *first < context.cutoff()
+        {
+            *user = User::Known;
+        }
+    }
+
+    fn rename(&self, state: &mut State, renames: &Renames) {
+        state.users.rename(|slice| self.by.rename(slice, renames));
+    }
+
+    fn rename_user(&self, user: &mut User, renames: &Renames) {
+        if let User::Seen(_, slice) = user {
+            self.by.rename(slice, renames);
+        }
+    }
+
+    /// Who was seen before is known for ever.
+    fn remember(&self, _: User, _: i64) -> Option<User> {
+        Some(User::Known)
+    }
+}
+
+/// The minutes since 1970; an event's time lies between 1970 and 2100.
+fn minute(time: i64) -> i32 {
+    (time / MINUTE_MS) as i32
+}
+
+impl Acquisition {
+    fn put(&self, minute: i32, slice: &Slice, users: u64, context: &mut Context<'_>) {
+        let start = i64::from(minute) * MINUTE_MS;
+        let (hour, day) = (self.zone.hour(start), self.zone.day(start));
+        let (row, names) = context.versioned(&NEW_USERS, users == 0);
+        let row = row
+            .datetime(start)
+            .datetime(hour)
+            .datetime(day.start)
+            .date(day.number);
+        self.by.write(slice, names, row).u64(users);
+    }
+}

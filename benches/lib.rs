@@ -27,6 +27,36 @@ within = "1 day"
 by = ["platform"]
 "#;
 
+/// A definition of each kind of the numbers about people.
+pub const PEOPLE: [(&str, &str); 8] = [
+    ("acquisition", "[[acquisition]]\nname = \"new\"\n"),
+    (
+        "attribution",
+        "[[attribution]]\nname = \"buys\"\ngoal = \"buy\"\n",
+    ),
+    (
+        "activation",
+        "[[activation]]\nname = \"carts\"\nactions = [\"view\", \"cart\"]\nwithin = \"48 h\"\n",
+    ),
+    (
+        "retention",
+        "[[retention]]\nname = \"daily\"\nby = [\"channel\"]\n",
+    ),
+    (
+        "lifecycle",
+        "[[lifecycle]]\nname = \"days\"\nby = [\"channel\"]\n",
+    ),
+    ("churn", "[[churn]]\nname = \"gone\"\ntimes_usual = 3\n"),
+    ("stickiness", "[[stickiness]]\nname = \"all\"\n"),
+    ("streak", "[[streak]]\nname = \"views\"\nevent = \"view\"\n"),
+];
+
+/// [`CONFIGURATION`] and all of [`PEOPLE`].
+pub fn with_people() -> String {
+    let people = PEOPLE.map(|(_, definition)| definition);
+    CONFIGURATION.to_owned() + &people.concat()
+}
+
 /// Events of so many users, without what is broken.
 pub fn events(count: usize, users: u32) -> Vec<Vec<u8>> {
     let settings = Settings {

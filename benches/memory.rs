@@ -1,7 +1,7 @@
 //! Memory a user, in bytes that are asked of the allocator: all that a partition holds, divided by its users.
 
 use cambium::Processors;
-use cambium_benches::{CONFIGURATION, partition};
+use cambium_benches::{CONFIGURATION, partition, with_people};
 use cambium_engine::Partition;
 use cambium_event::Record;
 use peak_alloc::PeakAlloc;
@@ -25,7 +25,7 @@ const FLUSH: u64 = 100_000;
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
-/// A partition with the default definitions and the purchase funnel, and what was allocated before it was there.
+/// A partition, and what was allocated before it was there.
 struct Measured {
     partition: Partition<Processors>,
     users: u64,
@@ -34,11 +34,11 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(users: u64) -> Measured {
+    fn new(users: u64, configuration: &str) -> Measured {
         Measured {
             users,
             before: ALLOCATOR.current_usage(),
-            partition: partition(CONFIGURATION).expect("the configuration is right"),
+            partition: partition(configuration).expect("the configuration is right"),
             offset: 0,
         }
     }
@@ -86,8 +86,8 @@ impl Measured {
 }
 
 /// Everybody is here at once, and was just now.
-fn at_once(events: u64, users: u64) {
-    let mut measured = Measured::new(users);
+fn at_once(events: u64, users: u64, configuration: &str) {
+    let mut measured = Measured::new(users, configuration);
     for number in 0..events {
         for user in 0..users {
             let time = START_MS + number * PAUSE_MS + user * PAUSE_MS / users;
@@ -101,8 +101,8 @@ fn at_once(events: u64, users: u64) {
 }
 
 /// They come as users of a product do, all over the day, for visits of some events; then they stay away.
-fn over_the_day(events: u64) {
-    let mut measured = Measured::new(USERS);
+fn over_the_day(events: u64, configuration: &str) {
+    let mut measured = Measured::new(USERS, configuration);
     let visits = events.div_ceil(VISIT);
     let steps = visits * USERS;
     for step in 0..steps {
@@ -127,9 +127,15 @@ fn over_the_day(events: u64) {
 }
 
 fn main() {
-    for events in [3, 20] {
-        at_once(events, FEW_USERS);
-        at_once(events, USERS);
-        over_the_day(events);
+    for (what, configuration) in [
+        ("the default definitions and a funnel", CONFIGURATION.to_owned()),
+        ("every processor", with_people()),
+    ] {
+        println!("{what}");
+        for events in [3, 20] {
+            at_once(events, FEW_USERS, &configuration);
+            at_once(events, USERS, &configuration);
+            over_the_day(events, &configuration);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use apache_avro::{Schema, from_avro_datum};
-use cambium_benches::{CONFIGURATION, avro, events, partition, to_avro};
+use cambium_benches::{CONFIGURATION, PEOPLE, avro, events, partition, to_avro, with_people};
 use cambium_event::{Decoders, EVENT_SCHEMA, Fields, Format, Plan, Record, Schemas};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -47,12 +47,21 @@ fn decode(criterion: &mut Criterion) {
 fn apply(criterion: &mut Criterion) {
     let lines = events(500_000, 20_000);
     let mut group = criterion.benchmark_group("apply");
-    group.sample_size(10).measurement_time(Duration::from_secs(20));
+    group.sample_size(10).measurement_time(Duration::from_secs(8));
     group.throughput(Throughput::Elements(lines.len() as u64));
-    for (name, configuration) in [("every processor", CONFIGURATION), ("without a funnel", "")] {
+    let with = |(name, definition): (&str, &str)| {
+        let name = format!("with {name}");
+        (name, CONFIGURATION.to_owned() + definition)
+    };
+    let configurations = [
+        ("without a funnel".to_owned(), String::new()),
+        ("with a funnel".to_owned(), CONFIGURATION.to_owned()),
+        ("with every processor".to_owned(), with_people()),
+    ];
+    for (name, configuration) in configurations.into_iter().chain(PEOPLE.map(with)) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut partition = partition(configuration).unwrap();
+                let mut partition = partition(&configuration).unwrap();
                 for (offset, line) in lines.iter().enumerate() {
                     let record = Record {
                         offset: offset as i64,

@@ -7,7 +7,9 @@ use apache_avro::{Codec, Schema, Writer};
 use cambium_event::EVENT_SCHEMA;
 use tempfile::TempDir;
 
-use super::cambium;
+use cambium_clickhouse::embedded::Child as Engine;
+
+use super::{cambium, engine};
 
 const HOUR: i64 = 3_600_000;
 const START: i64 = 1_700_000_000_000;
@@ -28,6 +30,11 @@ impl Place {
 
     pub fn write(&self, name: &str, content: &[u8]) {
         std::fs::write(self.path().join(name), content).unwrap();
+    }
+
+    /// The engine of the directory: while it runs, queries ask it, and need not start one each.
+    pub fn engine(&self) -> Engine {
+        engine(&self.path().join("cambium-data/clickhouse"))
     }
 
     /// What a replay says: the account, and the notes beside it.
@@ -314,6 +321,7 @@ fn the_columns_of_views_are_what_they_say() {
     let lines = line("u1", "e", START) + &line("u1", "f", START + 1) + "no event\n";
     place.write("e.jsonl", lines.as_bytes());
     place.replay(&["e.jsonl"]);
+    let _engine = place.engine();
     for view in [
         "event_counts",
         "unique_users",
@@ -332,6 +340,7 @@ fn the_columns_of_views_are_what_they_say() {
         "longest_streaks",
         "new_users",
         "attribution",
+        "channel_costs",
         "churn",
         "churn_risk",
         "progress",

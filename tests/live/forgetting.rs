@@ -18,6 +18,11 @@ within = "1 h"
 order = "strict"
 [events_table]
 on = true
+[[stickiness]]
+name = "all"
+[[churn]]
+name = "gone"
+after = "1 day"
 [keep]
 events = "forever"
 rejected = "forever"
@@ -124,6 +129,8 @@ async fn a_person_is_forgotten_while_counting_goes_on() {
         ("funnels", 1),
         ("events", 3),
         ("rejected_events", 1),
+        ("active_day_rows", 1),
+        ("churn_user_rows", 1),
     ];
     assert_eq!(
         theirs,
@@ -142,7 +149,8 @@ async fn a_person_is_forgotten_while_counting_goes_on() {
         String::from_utf8(output.stdout).unwrap()
     };
     let said = forget(&["u7"]);
-    let deleted = "session_rows: 1 rows deleted\nfunnel_rows: 1 rows deleted\nevent_rows: 3 rows deleted\n\
+    let deleted = "event_rows: 3 rows deleted\nsession_rows: 1 rows deleted\nfunnel_rows: 1 rows deleted\n\
+                   active_day_rows: 1 rows deleted\nchurn_user_rows: 1 rows deleted\n\
                    rejected_rows: the bytes of 1 records deleted\n1 user is forgotten.";
     assert!(said.starts_with(deleted), "{said}");
     assert_eq!(held(directory.path(), "u7"), BTreeMap::new());

@@ -481,8 +481,8 @@ stays              unique active (shop)
 
 /// Two topics that become one with more partitions: the same numbers, in a database of their own.
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_that_are_merged_and_grow_keep_their_numbers() {
-    let broker = LocalKafka::start().unwrap();
+async fn topics_that_are_merged_and_grow_and_move_keep_their_numbers() {
+    let (broker, other) = (LocalKafka::start().unwrap(), LocalKafka::start().unwrap());
     for (topic, partitions) in [("web", 2), ("ios", 1)] {
         create_topic(&broker.brokers(), &BTreeMap::new(), topic, partitions)
             .await
@@ -504,22 +504,21 @@ async fn topics_that_are_merged_and_grow_keep_their_numbers() {
         producer.send(topic, line.as_bytes(), Some(time)).unwrap();
     }
     producer.flush(Duration::from_secs(30)).unwrap();
-    let configure = |database: &str, topics: &[&str]| {
+    let configure = |file: &str, brokers: &str, database: &str, topics: &[&str]| {
         let sources = topics
             .iter()
             .map(|topic| format!("[[source]]\ntopic = \"{topic}\"\n"));
         let text = format!(
-            "[kafka]\nbrokers = \"{}\"\ngroup = \"{database}\"\n{}[clickhouse]\nurl = \"{}\"\ndatabase = \"{database}\"\n[http]\nlisten = \"\"\n{ADDED}",
-            broker.brokers(),
+            "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{database}\"\n{}[clickhouse]\nurl = \"{}\"\ndatabase = \"{database}\"\n[http]\nlisten = \"\"\n{ADDED}",
             sources.collect::<String>(),
             engine.url()
         );
-        std::fs::write(directory.path().join("cambium.toml"), text).unwrap();
+        std::fs::write(directory.path().join(file), text).unwrap();
     };
-    let numbers = async |database: &str| {
+    let numbers = async |file: &str, database: &str| {
         let client = Client::new(engine.url(), "default", None, database);
         let mut run = Command::new(program());
-        run.args(["run", "--config", "cambium.toml", "--data", database]);
+        run.args(["run", "--config", file, "--data", database]);
         let running = Process::start(run.current_dir(directory.path()).env("CAMBIUM_LOG", "warn"));
         let begun = Instant::now();
         while number(&client, "SELECT sum(offset) FROM progress")
@@ -546,31 +545,27 @@ async fn topics_that_are_merged_and_grow_keep_their_numbers() {
         }
         answers
     };
-    configure("before", &["web", "ios"]);
-    let before = numbers("before").await;
+    let (old, new) = ("cambium.toml", "moved.toml");
+    configure(old, &broker.brokers(), "before", &["web", "ios"]);
+    let before = numbers(old, "before").await;
     assert!(
         before.iter().all(|answer| answer.lines().count() > 2),
         "{before:?}"
     );
-    let rekey = [
-        "rekey",
-        "--config",
-        "cambium.toml",
-        "--from",
-        "web",
-        "--from",
-        "ios",
-        "--to",
-        "all",
-        "--partitions",
-        "5",
-    ];
-    let output = cambium(directory.path(), &rekey);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    configure("after", &["all"]);
-    assert_eq!(numbers("after").await, before);
+    let rekey = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let output = cambium(directory.path(), &[&["rekey"], arguments.as_slice()].concat());
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    };
+    rekey("--config cambium.toml --from web --from ios --to all --partitions 5");
+    configure(old, &broker.brokers(), "after", &["all"]);
+    assert_eq!(numbers(old, "after").await, before);
+    // The other cluster has a topic of the same name.
+    configure(new, &other.brokers(), "moved", &["all"]);
+    rekey("--config moved.toml --from-config cambium.toml --from all --to all --partitions 4");
+    assert_eq!(numbers(new, "moved").await, before);
 }

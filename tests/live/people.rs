@@ -213,6 +213,36 @@ fn goals_are_shared_as_the_documentation_says() {
     );
 }
 
+#[test]
+fn a_new_user_costs_what_their_channel_did() {
+    let place = Place::new(
+        "[[acquisition]]\nname = \"all\"\n[[acquisition]]\nname = \"invited\"\nwhere = \"exists(invited_by)\"\n\
+         [[activation]]\nname = \"buyers\"\nactions = [\"buy\"]\nwithin = \"1 h\"\nby = [\"channel\"]\n",
+    );
+    let event = |user: &str, minute: i64, event: &str, more: &str| {
+        let time = 1_704_067_200_000 + minute * 60_000;
+        format!(
+            "{{\"app\":\"a\",\"event\":\"{event}\",\"user_id\":\"{user}\",\"timestamp\":{time},\"channel\":\"ads\"{more}}}\n"
+        )
+    };
+    let lines = [
+        event("u1", 0, "view", ""),
+        event("u1", 10, "buy", ""),
+        event("u2", 20, "view", ",\"properties\":{\"invited_by\":\"u1\"}"),
+        // Not with their first event.
+        event("u1", 30, "view", ",\"properties\":{\"invited_by\":\"u2\"}"),
+    ];
+    place.write("e.jsonl", lines.concat().as_bytes());
+    place.replay(&["e.jsonl"]);
+    // Another process may have written a cost before, and this one holds.
+    place.query("INSERT INTO costs (app, day, channel, cost) VALUES ('a', '2024-01-01', 'ads', 7)");
+    place.query("INSERT INTO costs (app, day, channel, cost) VALUES ('a', '2024-01-01', 'ads', 10), ('a', '2024-01-02', 'ads', 3)");
+    assert_eq!(
+        place.query("SELECT day, acquisition, cost, users, per_user, activated, per_activated_user FROM channel_costs ORDER BY ALL"),
+        "2024-01-01\tall\t10\t2\t5\t1\t10\n2024-01-01\tinvited\t10\t1\t10\t1\t10\n2024-01-02\t\t3\t0\t\\N\t0\t\\N\n"
+    );
+}
+
 /// One definition a case, each of an app of its own.
 fn definitions(kind: &str, name: &str, cases: &[(&str, Events, &str)]) -> String {
     let all = cases.iter().enumerate();
@@ -320,6 +350,7 @@ fn the_people_are_those_of_the_events() {
     );
     assert!(generated.status.success());
     place.replay(&["e.jsonl"]);
+    let _engine = place.engine();
     for (view, events) in EQUAL {
         let expected = place.query(events);
         assert!(expected.lines().count() > 5, "{events}: {expected}");

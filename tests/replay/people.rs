@@ -106,6 +106,7 @@ impl People {
             };
         }
         text += "[[acquisition]]\nname = \"q\"\nby = [\"channel\"]\n";
+        text += "[[acquisition]]\nname = \"rich\"\nwhere = \"price >= 2.5\"\nby = [\"channel\"]\n";
         text += &format!(
             "[[attribution]]\nname = \"t\"\ngoal = \"x\"\nlook_back = \"{} h\"\n",
             people.look_back_ms / HOUR
@@ -124,7 +125,13 @@ impl People {
         self.check_stickiness(truth, model, &names, forgotten);
         self.check_activation(truth, model, &names);
         self.check_streaks(truth, model, &names);
-        check_new_users(truth, model, &names);
+        check_new_users(truth, model, &names, ("q", &|_| true));
+        let is_rich = |event: &Event| {
+            event.properties["price"]
+                .as_f64()
+                .is_some_and(|price| price >= 2.5)
+        };
+        check_new_users(truth, model, &names, ("rich", &is_rich));
         self.check_attribution(truth, model, &names);
         for (place, limit) in self.churn.iter().enumerate() {
             check_churn(truth, model, &names, (&format!("c{place}"), *limit), forgotten);
@@ -354,9 +361,14 @@ fn check_retention(truth: &Truth, model: &Model, names: &Names, (name, retention
     assert_eq!(found, expected, "{retention:?}");
 }
 
-fn check_new_users(truth: &Truth, model: &Model, names: &Names) {
+fn check_new_users(
+    truth: &Truth,
+    model: &Model,
+    names: &Names,
+    (name, is_meant): (&str, &dyn Fn(&Event) -> bool),
+) {
     let mut found = BTreeMap::new();
-    for row in rows_of(model, names, "new_user_rows", "q") {
+    for row in rows_of(model, names, "new_user_rows", name) {
         let key = (
             text(row, "app"),
             number(row, "bucket") as i64 * 1000,
@@ -364,7 +376,7 @@ fn check_new_users(truth: &Truth, model: &Model, names: &Names) {
         );
         *found.entry(key).or_default() += number(row, "users") as u64;
     }
-    assert_eq!(found, new_users(truth));
+    assert_eq!(found, new_users(truth, is_meant));
 }
 
 fn check_churn(

@@ -1,7 +1,8 @@
 //! New users: whose first event ever in the app it was, by minute.
 
 use cambium_engine::{
-    By, Compiler, Context, DefinitionError, Input, MINUTE_MS, Processor, Renames, Slice, Table, Tally, Zone,
+    By, Compiler, Context, DefinitionError, Filter, Input, MINUTE_MS, Processor, Renames, Slice, Table,
+    Tally, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
+    /// Only users whose first event ever fits.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     #[serde(default = "where_from")]
     pub by: Vec<String>,
 }
@@ -46,8 +50,8 @@ pub static NEW_USERS: Table = Table {
 pub enum User {
     #[default]
     NeverSeen,
-    /// The time of the first event, and its slice: an earlier one may come late.
-    Seen(i64, Slice),
+    /// The time of the first event, and its slice if it fits: an earlier one may come late.
+    Seen(i64, Option<Slice>),
     /// It will not.
     Known,
 }
@@ -58,6 +62,7 @@ pub struct State {
 }
 
 pub struct Acquisition {
+    filter: Option<Filter>,
     by: By,
     zone: Zone,
 }
@@ -70,7 +75,9 @@ impl Processor for Acquisition {
     type State = State;
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
+        let filter = definition.filter.as_deref().map(|text| compiler.filter(text));
         Ok(Acquisition {
+            filter: filter.transpose()?,
             by: By::new(&definition.by, compiler)?,
             zone: compiler.zone()?,
         })
@@ -80,12 +87,17 @@ impl Processor for Acquisition {
         match user {
             User::NeverSeen => {}
             User::Seen(first, slice) if input.time < *first => {
-                state.users.leave(minute(*first), slice.clone());
+                if let Some(slice) = slice.take() {
+                    state.users.leave(minute(*first), slice);
+                }
             }
             User::Seen(..) | User::Known => return,
         }
-        let slice = self.by.slice(input, context.names);
-        state.users.enter(minute(input.time), slice.clone());
+        let fits = self.filter.as_ref().is_none_or(|filter| filter.fits(input.event));
+        let slice = fits.then(|| self.by.slice(input, context.names));
+        if let Some(slice) = slice.clone() {
+            state.users.enter(minute(input.time), slice);
+        }
         *user = User::Seen(input.time, slice);
     }
 
@@ -116,7 +128,7 @@ impl Processor for Acquisition {
     }
 
     fn rename_user(&self, user: &mut User, renames: &Renames) {
-        if let User::Seen(_, slice) = user {
+        if let User::Seen(_, Some(slice)) = user {
             self.by.rename(slice, renames);
         }
     }

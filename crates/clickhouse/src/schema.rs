@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 76] = [
+static FILES: [(&str, &str); 78] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
     file!("011_definition_names.sql"),
@@ -57,6 +57,7 @@ static FILES: [(&str, &str); 76] = [
     file!("049_attribution_rows.sql"),
     file!("050_churn_user_rows.sql"),
     file!("051_churn_rows.sql"),
+    file!("052_costs.sql"),
     file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
@@ -92,6 +93,7 @@ static FILES: [(&str, &str); 76] = [
     file!("138_attribution.sql"),
     file!("139_churn_risk.sql"),
     file!("140_churn.sql"),
+    file!("141_channel_costs.sql"),
 ];
 
 /// A table, as its file describes it.

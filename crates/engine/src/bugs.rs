@@ -70,6 +70,10 @@ bugs! {
     ForgottenRowsComeBack,
     /// Who is forgotten stays in the state, and in snapshots.
     ForgottenKept,
+    /// A late event adds a user to where they belong, and leaves them where they were.
+    CountedTwice,
+    /// A count that falls to nothing is not written once more.
+    NothingNotWritten,
 }
 
 #[cfg(feature = "bugs")]

@@ -50,6 +50,9 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
 
     /// What is counted there grows, or falls.
     pub fn add(&mut self, period: i32, key: K, by: i64) {
+        if by < 0 && bug(Bug::CountedTwice) {
+            return;
+        }
         let cell = self.cell(period, key);
         let sum = cell.count.checked_add_signed(by);
         debug_assert!(sum.is_some(), "what was never counted is taken away");
@@ -72,7 +75,7 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
             };
             let cells = kept.change();
             for (key, cell) in cells.sorted() {
-                if cell.is_changed {
+                if cell.is_changed && !(cell.count == 0 && bug(Bug::NothingNotWritten)) {
                     put(period, key, cell.count, context);
                 }
             }

@@ -23,6 +23,9 @@ pub struct Copy {
     pub settings: BTreeMap<String, String>,
     pub group: String,
     pub from: Vec<String>,
+    /// The cluster that is copied to; it may be the same.
+    pub to_brokers: String,
+    pub to_settings: BTreeMap<String, String>,
     pub to: String,
 }
 
@@ -64,7 +67,7 @@ impl Copy {
         }
         let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
         let mut open = self.assign(&consumer)?;
-        let producer = Producer::new(&self.brokers, &self.settings)?;
+        let producer = Producer::new(&self.to_brokers, &self.to_settings)?;
         let mut reached = BTreeMap::new();
         let (mut copied, mut committed_at) = (0, Instant::now());
         while !open.is_empty() {

@@ -146,10 +146,11 @@ pub fn streaks(truth: &Truth, freezes: i32, is_meant: impl Fn(&Event) -> bool) -
 /// app, the minute, channel.
 pub type MinuteKey = (String, i64, String);
 
-/// How many users had their first event ever in a minute.
-pub fn new_users(truth: &Truth) -> BTreeMap<MinuteKey, u64> {
+/// How many users had their first event ever in a minute, where that is meant.
+pub fn new_users(truth: &Truth, is_meant: impl Fn(&Event) -> bool) -> BTreeMap<MinuteKey, u64> {
     let mut users = BTreeMap::new();
-    for ((app, _), events) in truth.by_user() {
+    let by_user = truth.by_user().into_iter();
+    for ((app, _), events) in by_user.filter(|(_, events)| is_meant(events[0])) {
         let minute = events[0].time.div_euclid(60_000) * 60_000;
         let key = (app, minute, events[0].dimensions[2].clone());
         *users.entry(key).or_default() += 1;

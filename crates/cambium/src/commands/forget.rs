@@ -170,12 +170,18 @@ async fn delete(client: &Client, ids: &[String], users: &[u64]) -> Result<()> {
         for users in users.chunks(AT_A_TIME) {
             let users: Vec<String> = users.iter().map(u64::to_string).collect();
             let theirs = format!("user IN ({})", users.join(", "));
-            rows += client.count(table, &theirs).await?;
+            let found = client.count(table, &theirs).await?;
+            if found == 0 {
+                continue;
+            }
+            rows += found;
             let delete =
                 format!("ALTER TABLE {stored}{everywhere} DELETE WHERE {theirs} SETTINGS mutations_sync = 2");
             client.execute_at_length(&delete).await?;
         }
-        println!("{table}: {rows} rows deleted");
+        if rows > 0 {
+            println!("{table}: {rows} rows deleted");
+        }
     }
     let (stored, mut rows) = (client.stored("rejected_rows"), 0);
     for ids in ids.chunks(AT_A_TIME) {

@@ -11,7 +11,7 @@ use crate::config::{Config, ConfigError};
 use crate::reader::Reader;
 
 /// Copy topics into another, keyed by user: mends users on several partitions, merges topics, changes the
-/// number of partitions.
+/// number of partitions, moves to another cluster.
 ///
 /// Copies what the topics hold now, and goes on there the next time. Nothing is lost; what is copied twice
 /// after a crash carries the same message id, and is counted once.
@@ -22,6 +22,9 @@ pub struct Arguments {
     /// The configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// The configuration of the cluster that the topics lie on, where it is another
+    #[arg(long, value_name = "FILE")]
+    from_config: Option<PathBuf>,
     /// A topic to copy; may be given several times
     #[arg(long, required = true, num_args = 1.., value_name = "TOPIC")]
     from: Vec<String>,
@@ -38,22 +41,28 @@ const MESSAGE_ID_HEADER: &str = "message_id";
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.config)?;
-    if arguments.from.contains(&arguments.to) {
+    let from = match &arguments.from_config {
+        Some(file) => &Config::read(file)?,
+        None => &config,
+    };
+    if from.kafka.brokers == config.kafka.brokers && arguments.from.contains(&arguments.to) {
         let text = format!("--to {}: a topic cannot be copied into itself", arguments.to);
         return Err(ConfigError::new(text).into());
     }
     let mut readers = BTreeMap::new();
     for topic in &arguments.from {
-        let source = config.sources.iter().find(|source| source.topic == *topic);
-        readers.insert(topic.clone(), Reader::new(&config, source)?);
+        let source = from.sources.iter().find(|source| source.topic == *topic);
+        readers.insert(topic.clone(), Reader::new(from, source)?);
     }
     let (kafka, settings) = (&config.kafka, config.kafka_settings()?);
     create_topic(&kafka.brokers, &settings, &arguments.to, arguments.partitions).await?;
     let copy = Copy {
-        brokers: kafka.brokers.clone(),
-        settings,
-        group: format!("{}-rekey-{}", kafka.group, arguments.to),
+        brokers: from.kafka.brokers.clone(),
+        settings: from.kafka_settings()?,
+        group: format!("{}-rekey-{}", from.kafka.group, arguments.to),
         from: arguments.from,
+        to_brokers: kafka.brokers.clone(),
+        to_settings: settings,
         to: arguments.to,
     };
     let (mut headers, mut without_user) = (0u64, 0u64);

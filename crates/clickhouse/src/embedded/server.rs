@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -90,6 +91,12 @@ pub async fn serve(
     let server = Arc::new(Server {
         engine,
         password: options.password,
+    });
+    // An answer's end would wait 40 ms for the beginning to be acknowledged.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!("a connection takes its time: {error}");
+        }
     });
     let app = Router::new().fallback(answer).with_state(server);
     let served = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use cambium::Processors;
 use cambium_benches::packed::{self, Packed};
 use cambium_benches::traffic::{EVENTS_PER_SECOND, Encoding, Settings, Traffic};
-use cambium_benches::{CONFIGURATION, partition_of};
+use cambium_benches::{CONFIGURATION, PEOPLE, partition_of, with_people};
 use cambium_engine::Partition;
 use cambium_event::{Decoders, Fields, Plan, Record, Schemas};
 use clap::{Parser, ValueEnum};
@@ -56,6 +56,15 @@ enum Part {
     ApplyJson,
     ApplyAvro,
     ApplyWithoutFunnel,
+    WithAcquisition,
+    WithAttribution,
+    WithActivation,
+    WithRetention,
+    WithLifecycle,
+    WithChurn,
+    WithStickiness,
+    WithStreak,
+    WithAllOfThem,
 }
 
 impl Part {
@@ -67,7 +76,7 @@ impl Part {
     fn encoding(self) -> Encoding {
         match self {
             Part::DecodeAvro | Part::ApplyAvro => Encoding::Avro,
-            Part::DecodeJson | Part::ApplyJson | Part::ApplyWithoutFunnel => Encoding::Json,
+            _ => Encoding::Json,
         }
     }
 
@@ -92,6 +101,16 @@ impl Part {
                 measured_apply(partition_of(CONFIGURATION, format)?, &records)
             }
             Part::ApplyWithoutFunnel => measured_apply(partition_of("", format)?, &records),
+            with => {
+                let name = with.name();
+                let kind = name.trim_start_matches("with-");
+                let one = PEOPLE.iter().find(|(name, _)| *name == kind);
+                let configuration = match one {
+                    Some((_, definition)) => CONFIGURATION.to_owned() + definition,
+                    None => with_people(),
+                };
+                measured_apply(partition_of(&configuration, format)?, &records)
+            }
         };
         println!(
             "{:.0} ns an event",

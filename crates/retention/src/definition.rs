@@ -85,7 +85,7 @@ pub enum Length {
     #[serde(rename = "month")]
     Month,
     /// From each user's own start on.
-    #[serde(rename = "24 h", alias = "24h")]
+    #[serde(rename = "24 h", alias = "24h", alias = "24 hours")]
     Rolling,
 }
 

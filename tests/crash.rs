@@ -205,7 +205,24 @@ fn what_was_mended_stays_so() {
         Step::Configure,
         Step::Configure,
     ];
+    // A row that a setup would enter before the last event of.
+    let row_of_later_event = vec![
+        append(8),
+        append(7),
+        take(0, 1),
+        read(3, 8),
+        Step::Configure,
+        pass(0, 60),
+        tick(0),
+        Step::TroubleInserts {
+            troubled: 20,
+            seed: 16_266_028_164_835_251_314,
+        },
+        pass(0, 60),
+        Step::Configure,
+    ];
     for (seed, steps) in [
+        (20_004_150, row_of_later_event),
         (199, accepted_twice),
         (2_000_620, late_snapshot),
         (3_000_166, origin_missing),

@@ -130,7 +130,7 @@ impl Processor for Stickiness {
             return;
         }
         let active = days.add(month, bit);
-        let (row, _) = context.versioned(&ACTIVE_DAYS, false);
+        let (row, _) = context.versioned_behind(&ACTIVE_DAYS, false);
         row.u64(input.user).date(first_day).u32(active);
         if self.per != Some(Range::Week) {
             move_up(&mut state.months, month, active.count_ones() as u8);

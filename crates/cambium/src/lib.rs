@@ -24,7 +24,7 @@ pub type Processors = cambium_engine::list!(
     Uniques,
     Sessions,
     Funnel,
-    Retention,
+    rarely: Retention,
     Lifecycle,
     Stickiness,
     Activation,

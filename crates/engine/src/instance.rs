@@ -3,6 +3,8 @@
 //! A list that the compiler sees through: each event goes through one inlined chain of calls, and
 //! a processor is added by naming it.
 
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -65,10 +67,13 @@ pub struct KindInfo {
         fn(&str, serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, serde_json::Error>,
 }
 
-/// The list of these processors, as a type.
+/// The list of these processors, as a type; behind `rarely:` those that are not in every configuration ([`Rarely`]).
 #[macro_export]
 macro_rules! list {
     () => { () };
+    (rarely: $($rest:ty),* $(,)?) => { $crate::Rarely<$crate::list!($($rest),*)> };
+    ($first:ty, rarely: $($rest:tt)*) => { ($first, $crate::list!(rarely: $($rest)*)) };
+    ($first:ty, $second:ty, $($rest:tt)+) => { ($first, $crate::list!($second, $($rest)+)) };
     ($first:ty $(, $rest:ty)* $(,)?) => { ($first, $crate::list!($($rest),*)) };
 }
 
@@ -78,6 +83,8 @@ pub trait List: 'static {
 
     /// Every kind, in the order of the list.
     fn kinds(out: &mut Vec<KindInfo>);
+    /// Whether nothing is counted.
+    fn is_empty(all: &Self::Instances) -> bool;
     fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError>;
     fn apply(
         all: &mut Self::Instances,
@@ -122,6 +129,9 @@ impl List for () {
     type Parts = ();
 
     fn kinds(_: &mut Vec<KindInfo>) {}
+    fn is_empty((): &()) -> bool {
+        true
+    }
     fn build(_: &mut Builder<'_>) -> Result<(), SnapshotError> {
         Ok(())
     }
@@ -167,6 +177,10 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
             },
         });
         T::kinds(out);
+    }
+
+    fn is_empty(all: &Self::Instances) -> bool {
+        all.0.is_empty() && T::is_empty(&all.1)
     }
 
     fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError> {
@@ -318,6 +332,108 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
             }
         }
         T::take_over_parts(&all.1, &mut parts.1, other.1, renames, slots);
+    }
+}
+
+/// Processors that not every configuration has: what they keep of a user lies in a box of its own, so that a user has one
+/// pointer for all of them where none is counted.
+pub struct Rarely<T>(PhantomData<T>);
+
+impl<T: List> List for Rarely<T> {
+    type Instances = T::Instances;
+    type Parts = Option<Box<T::Parts>>;
+
+    fn kinds(out: &mut Vec<KindInfo>) {
+        T::kinds(out);
+    }
+
+    fn is_empty(all: &Self::Instances) -> bool {
+        T::is_empty(all)
+    }
+
+    fn build(builder: &mut Builder<'_>) -> Result<Self::Instances, SnapshotError> {
+        T::build(builder)
+    }
+
+    fn apply(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        if !T::is_empty(all) {
+            T::apply(all, parts.get_or_insert_default(), input, context);
+        }
+    }
+
+    fn touch(parts: &Self::Parts) -> i64 {
+        parts.as_ref().map_or(0, |parts| T::touch(parts))
+    }
+
+    fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
+        if let Some(parts) = parts {
+            T::settle(all, user, parts, context);
+        }
+    }
+
+    fn rest(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>) {
+        if let Some(parts) = parts {
+            T::rest(all, user, parts, context);
+        }
+    }
+
+    fn settled_after_ms(all: &Self::Instances) -> i64 {
+        T::settled_after_ms(all)
+    }
+
+    fn flush(all: &mut Self::Instances, has_settled: bool, context: &mut Context<'_>) {
+        T::flush(all, has_settled, context);
+    }
+
+    fn settles_before(all: &Self::Instances, context: &mut Context<'_>) -> bool {
+        T::settles_before(all, context)
+    }
+
+    fn advance(all: &mut Self::Instances, context: &mut Context<'_>) {
+        T::advance(all, context);
+    }
+
+    fn remember(all: &Self::Instances, parts: &mut Self::Parts, cutoff: i64) -> bool {
+        let remembers = |parts: &mut Box<T::Parts>| T::remember(all, parts, cutoff);
+        let is_anything = parts.as_mut().is_some_and(remembers);
+        if !is_anything {
+            *parts = None;
+        }
+        is_anything
+    }
+
+    fn save(all: &Self::Instances, out: &mut Vec<SavedInstance>) -> Result<(), SnapshotError> {
+        T::save(all, out)
+    }
+
+    fn in_force<'i>(all: &'i Self::Instances, out: &mut Vec<InForce<'i>>) {
+        T::in_force(all, out);
+    }
+
+    fn take_over(
+        all: &mut Self::Instances,
+        other: Self::Instances,
+        renames: &Renames,
+        slots: &mut Map<u32, u32>,
+    ) {
+        T::take_over(all, other, renames, slots);
+    }
+
+    fn take_over_parts(
+        all: &Self::Instances,
+        parts: &mut Self::Parts,
+        other: Self::Parts,
+        renames: &Renames,
+        slots: &Map<u32, u32>,
+    ) {
+        if let Some(other) = other {
+            T::take_over_parts(all, parts.get_or_insert_default(), *other, renames, slots);
+        }
     }
 }
 

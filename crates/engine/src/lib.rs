@@ -45,7 +45,7 @@ pub use calendar::{Calendar, Period};
 pub use definition::{Definition, DefinitionError};
 pub use filter::{Filter, FilterError, quoted};
 pub use identity::{Found, HashKey, Mark, of_version, origin_hash, version};
-pub use instance::{KindInfo, List};
+pub use instance::{KindInfo, List, Rarely};
 pub use kept::Kept;
 pub use map::Map;
 pub use names::{Kind, Names, OTHER};

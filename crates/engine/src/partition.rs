@@ -534,6 +534,8 @@ impl<L: List> Partition<L> {
             version,
             watermark,
         );
+        // In front of a log all rows have one version.
+        context.version_behind = if self.is_in_front { version } else { version + 1 };
         context.leave_out(is_left_out);
         if unseen_since.is_some_and(|last| last < watermark - app.time.horizon_ms) {
             L::settle(&mut app.instances, user, &mut known.parts, &mut context);

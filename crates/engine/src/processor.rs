@@ -131,8 +131,10 @@ pub struct Context<'p> {
     pub definition: u64,
     pub origin: u64,
     pub app: &'p str,
-    /// The version of rows that are true up to here.
+    /// The version of rows that are true up to here; while an event is applied, of what was before it.
     pub version: u64,
+    /// The version of rows that hold what the event did that is applied.
+    pub(crate) version_behind: u64,
     /// Milliseconds since 1970; of the partition.
     pub watermark: i64,
     pub lateness_ms: i64,
@@ -157,6 +159,7 @@ impl<'p> Context<'p> {
             origin: 0,
             app,
             version,
+            version_behind: version,
             watermark,
             lateness_ms: time.lateness_ms,
             horizon_ms: time.horizon_ms,
@@ -178,15 +181,26 @@ impl<'p> Context<'p> {
         self.watermark - self.lateness_ms
     }
 
-    /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it.
+    /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it. One that is left
+    /// while an event is applied tells of what was before that.
     pub fn versioned(&mut self, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
+        self.row_of(self.version, table, deleted)
+    }
+
+    /// The same of a row that holds what the event did that is applied. With the version of what was before, a setup could
+    /// enter before the event that already stands in the row.
+    pub fn versioned_behind(&mut self, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
+        self.row_of(self.version_behind, table, deleted)
+    }
+
+    fn row_of(&mut self, version: u64, table: &'static Table, deleted: bool) -> (Row<'_>, &Names) {
         let rows = self.nowhere.as_mut().unwrap_or(self.rows);
         let row = rows
             .row(table)
             .u64(self.definition)
             .u64(self.origin)
             .text(self.app);
-        let version = if bug(Bug::VersionLeftOut) { 0 } else { self.version };
+        let version = if bug(Bug::VersionLeftOut) { 0 } else { version };
         (row.u64(version).bool(deleted), self.names)
     }
 

@@ -312,7 +312,7 @@ impl Churn {
     fn put_user(&self, user: u64, last: &Last, context: &mut Context<'_>) {
         let at_risk = self.at_risk(last);
         let begins = at_risk.map_or(0, |day| self.days.start(day));
-        let (row, names) = context.versioned(&AWAY, at_risk.is_none());
+        let (row, names) = context.versioned_behind(&AWAY, at_risk.is_none());
         let row = row
             .u64(user)
             .date(last.day)

@@ -5,7 +5,7 @@
 //! alone, as far as a goal looks back.
 
 use cambium_engine::{
-    ByName, Calendar, Compiler, Context, DefinitionError, Duration, EventNames, Input, Kind, MINUTE_MS,
+    Calendar, Chosen, Compiler, Context, DefinitionError, Duration, EventNames, Input, Kind, MINUTE_MS,
     Matcher, Period, Processor, Renames, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,7 @@ pub struct State {
 }
 
 pub struct Attribution {
-    goal: Matcher,
-    fitting_names: ByName<bool>,
+    goal: Chosen,
     look_back_ms: i64,
     days: Calendar,
     slots: Slots,
@@ -112,8 +111,7 @@ impl Processor for Attribution {
             return Err(DefinitionError::new("look_back: must be longer than nothing"));
         }
         Ok(Attribution {
-            goal: Matcher::new(&definition.goal, definition.filter.as_deref(), compiler)?,
-            fitting_names: ByName::default(),
+            goal: Matcher::new(&definition.goal, definition.filter.as_deref(), compiler)?.into(),
             look_back_ms: definition.look_back.0,
             days: compiler.calendar(Period::Day)?,
             slots: Slots {
@@ -126,8 +124,7 @@ impl Processor for Attribution {
     }
 
     fn apply(&self, state: &mut State, user: &mut User, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_be_goal = self.fitting_names.get(input, |name| self.goal.names(name));
-        let is_goal = may_be_goal && self.goal.fits_but_for_its_name(input.event);
+        let is_goal = self.goal.fits(input);
         let whence = self.slots.touch(input.event).map(|(channel, campaign)| {
             let channel = context.names.intern(Kind::Dimension(CHANNEL), Some(channel));
             (

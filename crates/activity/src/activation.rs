@@ -158,13 +158,7 @@ impl Processor for Activation {
             let first = begun.done[place].get_or_insert(input.time);
             *first = input.time.min(*first);
         }
-        let after = self.counted(begun);
-        for (day, cell) in before.iter().filter(|one| !after.contains(one)) {
-            state.users.leave(*day, cell.clone());
-        }
-        for (day, cell) in after.iter().filter(|one| !before.contains(one)) {
-            state.users.enter(*day, cell.clone());
-        }
+        state.users.move_user(&before, &self.counted(begun));
         self.settle(known, context.cutoff());
     }
 

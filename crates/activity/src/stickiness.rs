@@ -1,7 +1,7 @@
 //! Stickiness: of the users of a week or month, how many were active on one day of it, on two, on three.
 
 use cambium_engine::{
-    ByName, Calendar, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames, Table,
+    Calendar, Chosen, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames, Table,
     Tally,
 };
 use serde::{Deserialize, Serialize};
@@ -89,8 +89,7 @@ pub struct State {
 }
 
 pub struct Stickiness {
-    matcher: Matcher,
-    fitting_names: ByName<bool>,
+    matcher: Chosen,
     weeks: Calendar,
     months: Calendar,
     per: Option<Range>,
@@ -109,8 +108,7 @@ impl Processor for Stickiness {
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(Stickiness {
-            matcher: Matcher::of_other("unique", &definition.of, compiler)?,
-            fitting_names: ByName::default(),
+            matcher: Matcher::of_other("unique", &definition.of, compiler)?.into(),
             weeks: compiler.calendar(Period::Week)?,
             months: compiler.calendar(Period::Month)?,
             per: definition.per,
@@ -118,8 +116,7 @@ impl Processor for Stickiness {
     }
 
     fn apply(&self, state: &mut State, days: &mut Days, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
-        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
+        if !self.matcher.fits(input) {
             return;
         }
         let day = self.months.zone().day(input.time).number;

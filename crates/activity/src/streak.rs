@@ -4,7 +4,7 @@
 //! user does then takes them back. So the numbers are right on a day on which nothing comes.
 
 use cambium_engine::{
-    ByName, Calendar, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Period, Processor,
+    Calendar, Chosen, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Period, Processor,
     Renames, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
@@ -94,8 +94,7 @@ pub struct State {
 const EVER: i32 = 0;
 
 pub struct Streak {
-    matcher: Matcher,
-    fitting_names: ByName<bool>,
+    matcher: Chosen,
     freezes: u8,
     days: Calendar,
 }
@@ -112,16 +111,14 @@ impl Processor for Streak {
             return Err(DefinitionError::new(format!("freezes: {MAX_FREEZES} at most")));
         }
         Ok(Streak {
-            matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?,
-            fitting_names: ByName::default(),
+            matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?.into(),
             freezes: definition.freezes,
             days: compiler.calendar(Period::Day)?,
         })
     }
 
     fn apply(&self, state: &mut State, user: &mut User, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
-        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
+        if !self.matcher.fits(input) {
             return;
         }
         let known = user.0.get_or_insert_default();
@@ -135,12 +132,7 @@ impl Processor for Streak {
         let (before, longest_before) = self.counted(known);
         known.recent.insert(at, day);
         let (after, longest) = self.counted(known);
-        for (day, cell) in before.iter().filter(|one| !after.contains(one)) {
-            state.days.leave(*day, *cell);
-        }
-        for (day, cell) in after.iter().filter(|one| !before.contains(one)) {
-            state.days.enter(*day, *cell);
-        }
+        state.days.move_user(&before, &after);
         if longest != longest_before {
             if longest_before > 0 {
                 state.longest.leave(EVER, longest_before);

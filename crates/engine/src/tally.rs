@@ -48,6 +48,16 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
         self.add(period, key, -1);
     }
 
+    /// A user who was counted in these places is counted in those.
+    pub fn move_user(&mut self, from: &[(i32, K)], to: &[(i32, K)]) {
+        for (period, key) in from.iter().filter(|one| !to.contains(one)) {
+            self.leave(*period, key.clone());
+        }
+        for (period, key) in to.iter().filter(|one| !from.contains(one)) {
+            self.enter(*period, key.clone());
+        }
+    }
+
     /// What is counted there grows, or falls.
     pub fn add(&mut self, period: i32, key: K, by: i64) {
         if by < 0 && bug(Bug::CountedTwice) {

@@ -4,7 +4,7 @@
 //! view compares it with the clock of the partition. What comes later takes it back.
 
 use cambium_engine::{
-    By, ByName, Calendar, Compiler, Context, DAY_MS, DefinitionError, Duration, Input, Matcher, Period,
+    By, Calendar, Chosen, Compiler, Context, DAY_MS, DefinitionError, Duration, Input, Matcher, Period,
     Processor, Renames, Slice, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
@@ -140,8 +140,7 @@ pub struct State {
 }
 
 pub struct Churn {
-    matcher: Matcher,
-    fitting_names: ByName<bool>,
+    matcher: Chosen,
     limit: Limit,
     days: Calendar,
     by: By,
@@ -178,8 +177,7 @@ impl Processor for Churn {
             }
         };
         Ok(Churn {
-            matcher: Matcher::of_other("unique", &definition.of, compiler)?,
-            fitting_names: ByName::default(),
+            matcher: Matcher::of_other("unique", &definition.of, compiler)?.into(),
             limit,
             days: compiler.calendar(Period::Day)?,
             by: By::new(&definition.by, compiler)?,
@@ -187,8 +185,7 @@ impl Processor for Churn {
     }
 
     fn apply(&self, state: &mut State, user: &mut User, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
-        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
+        if !self.matcher.fits(input) {
             return;
         }
         let known = user.0.get_or_insert_default();
@@ -207,12 +204,7 @@ impl Processor for Churn {
             known.recent.insert(at, active);
         }
         let (after, last) = self.counted(known);
-        for (day, cell) in before.iter().filter(|one| !after.contains(one)) {
-            state.users.leave(*day, cell.clone());
-        }
-        for (day, cell) in after.iter().filter(|one| !before.contains(one)) {
-            state.users.enter(*day, cell.clone());
-        }
+        state.users.move_user(&before, &after);
         if last != last_before
             && let Some(last) = &last
         {

@@ -7,7 +7,7 @@
 mod churn;
 
 use cambium_engine::{
-    By, ByName, Calendar, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames,
+    By, Calendar, Chosen, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames,
     Slice, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,7 @@ pub struct State {
 }
 
 pub struct Lifecycle {
-    matcher: Matcher,
-    fitting_names: ByName<bool>,
+    matcher: Chosen,
     calendar: Calendar,
     by: By,
 }
@@ -112,16 +111,14 @@ impl Processor for Lifecycle {
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(Lifecycle {
-            matcher: Matcher::of_other("unique", &definition.of, compiler)?,
-            fitting_names: ByName::default(),
+            matcher: Matcher::of_other("unique", &definition.of, compiler)?.into(),
             calendar: compiler.calendar(definition.period)?,
             by: By::new(&definition.by, compiler)?,
         })
     }
 
     fn apply(&self, state: &mut State, user: &mut User, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
-        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
+        if !self.matcher.fits(input) {
             return;
         }
         let known = user.0.get_or_insert_default();
@@ -143,15 +140,7 @@ impl Processor for Lifecycle {
         } else {
             known.active.insert(at, active);
         }
-        let after = known.counted();
-        before
-            .iter()
-            .filter(|one| !after.contains(one))
-            .for_each(|(period, cell)| state.users.leave(*period, cell.clone()));
-        after
-            .iter()
-            .filter(|one| !before.contains(one))
-            .for_each(|(period, cell)| state.users.enter(*period, cell.clone()));
+        state.users.move_user(&before, &known.counted());
         self.forget_settled(known, context.cutoff());
     }
 

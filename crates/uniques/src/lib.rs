@@ -13,7 +13,7 @@
 mod rolling;
 
 use cambium_engine::{
-    Arrivals, By, ByName, Compiler, Context, DefinitionError, EventNames, Input, LONGEST_DAY_MS, Matcher,
+    Arrivals, By, Chosen, Compiler, Context, DefinitionError, EventNames, Input, LONGEST_DAY_MS, Matcher,
     Processor, Renames, Slice, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,7 @@ pub struct State {
 }
 
 pub struct Uniques {
-    matcher: Matcher,
-    fitting_names: ByName<bool>,
+    matcher: Chosen,
     by: By,
     zone: Zone,
 }
@@ -102,16 +101,14 @@ impl Processor for Uniques {
 
     fn new(definition: Definition, compiler: &mut Compiler<'_>) -> Result<Self, DefinitionError> {
         Ok(Uniques {
-            matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?,
-            fitting_names: ByName::default(),
+            matcher: Matcher::new(&definition.event, definition.filter.as_deref(), compiler)?.into(),
             by: By::new(&definition.by, compiler)?,
             zone: compiler.zone()?,
         })
     }
 
     fn apply(&self, state: &mut State, entered: &mut Entered, input: &Input<'_>, context: &mut Context<'_>) {
-        let may_fit = self.fitting_names.get(input, |name| self.matcher.names(name));
-        if !may_fit || !self.matcher.fits_but_for_its_name(input.event) {
+        if !self.matcher.fits(input) {
             return;
         }
         let slice = self.by.slice(input, context.names);

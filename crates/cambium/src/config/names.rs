@@ -59,11 +59,9 @@ impl Names {
         let Some(of) = spec.body.get_mut("of") else {
             return;
         };
-        let mut uniques = self
-            .0
-            .iter()
-            .filter(|one| one.kind == "unique" && overlap(&one.apps, &spec.apps));
-        if let Some((_, to)) = uniques.by_ref().map(names).find(|(from, _)| *of == **from) {
+        let is_of_unique = |one: &&Renamed| one.kind == "unique" && overlap(&one.apps, &spec.apps);
+        let mut uniques = self.0.iter().filter(is_of_unique).map(names);
+        if let Some((_, to)) = uniques.find(|(from, _)| *of == **from) {
             *of = to.clone().into();
         }
     }

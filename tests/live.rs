@@ -15,6 +15,7 @@ mod kafka;
 mod keeping;
 mod keys;
 mod meanings;
+mod members;
 mod past;
 mod people;
 mod registry;

@@ -5,6 +5,7 @@ mod captures;
 pub mod case;
 pub mod check;
 mod funnels;
+pub mod members;
 pub mod model;
 pub mod people;
 mod property;

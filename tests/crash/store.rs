@@ -105,8 +105,7 @@ impl Mood {
         match fate {
             Fate::Torn => bytes.truncate(self.random.usize(..bytes.len())),
             Fate::Flipped => {
-                // Behind the head, where most of it lies: what is changed there may well be read as something else.
-                let at = self.random.usize(bytes.len() / 2..bytes.len());
+                let at = self.random.usize(..bytes.len());
                 bytes[at] ^= 1 << self.random.u8(..8);
             }
             _ => {}

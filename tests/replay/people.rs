@@ -12,6 +12,7 @@ use cambium_simulate::{Event, Truth};
 use fastrand::Rng;
 
 use super::check::{is_in_bin, is_rich, name_of, names};
+use super::members::Members;
 use super::model::{Model, Row, Value, number, text};
 
 /// What a case defines beside sessions and funnels.
@@ -27,6 +28,7 @@ pub struct People {
     freezes: i32,
     look_back_ms: i64,
     churn: [Limit; 2],
+    members: Members,
 }
 
 #[derive(Clone, Debug)]
@@ -44,7 +46,8 @@ impl People {
     pub fn new(random: &mut Rng) -> (String, People) {
         let (name, start) = [("monday", 1), ("sunday", 7), ("thursday", 4)][random.usize(..3)];
         let week = Period::Week(start);
-        let mut text = String::new();
+        // Drawn aside, so that the cases of earlier seeds stay what they are.
+        let (mut text, members) = Members::new(&mut random.clone());
         let mut people = People {
             week,
             retention: Vec::new(),
@@ -58,6 +61,7 @@ impl People {
                 Limit::TimesUsual([1.0, 1.5, 3.0][random.usize(..3)]),
             ],
             look_back_ms: [2, 40][random.usize(..2)] * HOUR,
+            members,
         };
         for number in 0..3 {
             text += &format!("[[retention]]\nname = \"r{number}\"\n");
@@ -133,6 +137,7 @@ impl People {
         };
         check_new_users(truth, model, &names, ("rich", &is_rich));
         self.check_attribution(truth, model, &names);
+        self.members.check(truth, model, forgotten);
         for (place, limit) in self.churn.iter().enumerate() {
             check_churn(truth, model, &names, (&format!("c{place}"), *limit), forgotten);
         }
@@ -243,9 +248,9 @@ impl People {
     }
 }
 
-type Names = BTreeMap<i128, String>;
+pub type Names = BTreeMap<i128, String>;
 
-fn rows_of<'m>(
+pub fn rows_of<'m>(
     model: &'m Model,
     names: &'m Names,
     table: &str,

@@ -14,6 +14,7 @@ use cambium_activity::{Activation, Stickiness, Streak};
 use cambium_counts::EventCounts;
 use cambium_funnels::Funnel;
 use cambium_lifecycle::{Churn, Lifecycle};
+use cambium_membership::{Badge, Levels, Points};
 use cambium_retention::Retention;
 use cambium_sessions::Sessions;
 use cambium_uniques::Uniques;
@@ -32,4 +33,7 @@ pub type Processors = cambium_engine::list!(
     Acquisition,
     Attribution,
     Churn,
+    Points,
+    Levels,
+    Badge,
 );

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 78] = [
+static FILES: [(&str, &str); 92] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
     file!("011_definition_names.sql"),
@@ -58,6 +58,12 @@ static FILES: [(&str, &str); 78] = [
     file!("050_churn_user_rows.sql"),
     file!("051_churn_rows.sql"),
     file!("052_costs.sql"),
+    file!("053_point_rows.sql"),
+    file!("054_point_user_rows.sql"),
+    file!("055_level_rows.sql"),
+    file!("056_level_user_rows.sql"),
+    file!("057_badge_rows.sql"),
+    file!("058_badge_user_rows.sql"),
     file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
@@ -94,6 +100,14 @@ static FILES: [(&str, &str); 78] = [
     file!("139_churn_risk.sql"),
     file!("140_churn.sql"),
     file!("141_channel_costs.sql"),
+    file!("142_points.sql"),
+    file!("143_point_balances.sql"),
+    file!("144_levels.sql"),
+    file!("145_level_changes.sql"),
+    file!("146_level_history.sql"),
+    file!("147_user_levels.sql"),
+    file!("148_badges.sql"),
+    file!("149_user_badges.sql"),
 ];
 
 /// A table, as its file describes it.

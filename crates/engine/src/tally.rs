@@ -58,6 +58,19 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
         }
     }
 
+    /// So much that was counted in these places is counted in those.
+    pub fn move_amounts(&mut self, from: &[(i32, K, u64)], to: &[(i32, K, u64)]) {
+        let mut changes = BTreeMap::<(i32, &K), i64>::new();
+        for (sign, places) in [(-1, from), (1, to)] {
+            for (period, key, amount) in places {
+                *changes.entry((*period, key)).or_default() += sign * *amount as i64;
+            }
+        }
+        for ((period, key), by) in changes.into_iter().filter(|(_, by)| *by != 0) {
+            self.add(period, key.clone(), by);
+        }
+    }
+
     /// What is counted there grows, or falls.
     pub fn add(&mut self, period: i32, key: K, by: i64) {
         if by < 0 && bug(Bug::CountedTwice) {

@@ -7,6 +7,7 @@ pub mod active;
 pub mod attribution;
 pub mod calendar;
 pub mod funnel;
+pub mod membership;
 mod product;
 pub mod retention;
 pub mod series;

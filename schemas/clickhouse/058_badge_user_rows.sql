@@ -1,0 +1,15 @@
+-- Who has a badge, and since when.
+-- Sharded by cityHash64(user)
+CREATE TABLE IF NOT EXISTS badge_user_rows
+(
+    definition UInt64,
+    origin UInt64,
+    app LowCardinality(String),
+    version UInt64,
+    deleted UInt8,
+    user UInt64,
+    day Date,
+    begins DateTime('UTC')
+)
+ENGINE = ReplacingMergeTree(version, deleted)
+ORDER BY (definition, app, user, origin);

@@ -64,6 +64,9 @@ enum Part {
     WithChurn,
     WithStickiness,
     WithStreak,
+    WithPoints,
+    WithLevel,
+    WithBadge,
     WithAllOfThem,
 }
 

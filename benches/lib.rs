@@ -28,7 +28,7 @@ by = ["platform"]
 "#;
 
 /// A definition of each kind of the numbers about people.
-pub const PEOPLE: [(&str, &str); 8] = [
+pub const PEOPLE: [(&str, &str); 11] = [
     ("acquisition", "[[acquisition]]\nname = \"new\"\n"),
     (
         "attribution",
@@ -49,6 +49,19 @@ pub const PEOPLE: [(&str, &str); 8] = [
     ("churn", "[[churn]]\nname = \"gone\"\ntimes_usual = 3\n"),
     ("stickiness", "[[stickiness]]\nname = \"all\"\n"),
     ("streak", "[[streak]]\nname = \"views\"\nevent = \"view\"\n"),
+    (
+        "points",
+        "[[points]]\nname = \"coins\"\nearn = [{ event = \"buy\", points = \"price\" }, { event = \"cart\", points = 1, daily_cap = 5 }]\nexpiry = \"365 days\"\n",
+    ),
+    (
+        "level",
+        "[[points]]\nname = \"growth\"\nearn = [{ event = \"buy\", points = \"price\" }]\n\
+         [[level]]\nname = \"vip\"\nof = \"growth\"\nwindow = \"365 days\"\nlevels = [{ name = \"silver\", at = 100 }]\n",
+    ),
+    (
+        "badge",
+        "[[badge]]\nname = \"regular\"\nevent = \"cart\"\nstreak = 7\n",
+    ),
 ];
 
 /// [`CONFIGURATION`] and all of [`PEOPLE`].

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod certificates;
+mod changes;
 mod channels;
 mod clickhouse;
 mod command_line;

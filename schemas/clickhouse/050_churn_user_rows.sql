@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS churn_user_rows
     channel LowCardinality(String),
     campaign LowCardinality(String),
     country LowCardinality(String),
-    properties Map(LowCardinality(String), String)
+    properties Map(LowCardinality(String), String),
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(version, deleted)
 ORDER BY (definition, app, user, origin);

@@ -1,4 +1,4 @@
--- Who went from one level to another on a day, or will.
+-- Who went from one level to another on a day, or will. When a row was written says what is to be told to the app.
 -- Sharded by cityHash64(user)
 CREATE TABLE IF NOT EXISTS level_user_rows
 (
@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS level_user_rows
     to_rank UInt8,
     from_level LowCardinality(String),
     to_level LowCardinality(String),
-    begins DateTime('UTC')
+    begins DateTime('UTC'),
+    written_at DateTime64(3, 'UTC') DEFAULT now64(3)
 )
 ENGINE = ReplacingMergeTree(version, deleted)
 ORDER BY (definition, app, user, day, origin);

@@ -11,10 +11,11 @@ CREATE OR REPLACE VIEW churn_risk
     channel LowCardinality(String),
     campaign LowCardinality(String),
     country LowCardinality(String),
-    properties Map(LowCardinality(String), String) COMMENT 'The properties named in by'
+    properties Map(LowCardinality(String), String) COMMENT 'The properties named in by',
+    earned Map(LowCardinality(String), UInt64) COMMENT 'What they are worth: of each [[points]] what they earned in all'
 )
-AS SELECT r.app AS app, d.churn AS churn, user, last_day, if(usual_half_days = 0, NULL, usual_half_days / 2) AS usual_days, at_risk AS since,
-    platform, app_version, channel, campaign, country, properties
+AS SELECT r.app AS app, d.churn AS churn, r.user AS user, last_day, if(usual_half_days = 0, NULL, usual_half_days / 2) AS usual_days, at_risk AS since,
+    platform, app_version, channel, campaign, country, properties, e.earned AS earned
 FROM
 (
     SELECT definition, origin, app, user, last_day, usual_half_days, at_risk, begins, platform, app_version, channel, campaign, country, properties
@@ -23,6 +24,7 @@ FROM
 ) AS r
 INNER JOIN (SELECT id, name AS churn FROM shown WHERE kind = 'churn') AS d ON r.definition = d.id
 LEFT JOIN origin_clocks AS c ON r.origin = c.origin
+LEFT JOIN earned_points AS e ON r.app = e.app AND r.user = e.user
 WHERE toInt64(toUnixTimestamp(begins)) * 1000 <= c.clock_ms
 ORDER BY last_day DESC
 LIMIT 1 BY app, churn, user

@@ -316,7 +316,10 @@ fn the_columns_of_views_are_what_they_say() {
          [[retention]]\nname = \"r\"\n[[lifecycle]]\nname = \"l\"\n[[stickiness]]\nname = \"k\"\n\
          [[activation]]\nname = \"n\"\nactions = [\"e\"]\nwithin = \"1 h\"\n[[streak]]\nname = \"s\"\nevent = \"e\"\n\
          [[acquisition]]\nname = \"q\"\n[[attribution]]\nname = \"t\"\ngoal = \"f\"\n\
-         [[churn]]\nname = \"c\"\nafter = \"1 day\"\n",
+         [[churn]]\nname = \"c\"\nafter = \"1 day\"\n\
+         [[points]]\nname = \"p\"\nearn = [{ event = \"e\", points = 2 }]\nexpiry = \"9 days\"\n\
+         [[level]]\nname = \"v\"\nof = \"p\"\nlevels = [{ name = \"one\", at = 1 }]\n\
+         [[badge]]\nname = \"b\"\nevent = \"e\"\ncount = 1\n",
     );
     let lines = line("u1", "e", START) + &line("u1", "f", START + 1) + "no event\n";
     place.write("e.jsonl", lines.as_bytes());
@@ -343,6 +346,14 @@ fn the_columns_of_views_are_what_they_say() {
         "channel_costs",
         "churn",
         "churn_risk",
+        "points",
+        "point_balances",
+        "levels",
+        "level_changes",
+        "level_history",
+        "user_levels",
+        "badges",
+        "user_badges",
         "progress",
         "records",
         "rejected_events",

@@ -20,7 +20,7 @@ use cambium_notify::{Channel, Settings as Watching, pipeline_rules};
 
 pub use names::Names;
 pub use secrets::in_file;
-pub use sections::{ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
+pub use sections::{Changes, ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
 
 /// Something is wrong with the configuration: exit code 2.
@@ -53,6 +53,7 @@ pub struct Config {
     keep: sections::Keep,
     channels: Vec<channels::Written>,
     pub alerts: alerts::Alerts,
+    pub changes: Changes,
     rules: Vec<Rule>,
     pub setup: Setup,
     pub names: Names,
@@ -107,6 +108,13 @@ impl Config {
             &channels,
         )?;
         sections.clickhouse.check()?;
+        if let Some(topic) = &sections.changes.topic {
+            let is_source = sections.source.iter().any(|source| source.topic == *topic);
+            anyhow::ensure!(
+                !is_source,
+                "[changes] topic: '{topic}' is a [[source]]: changes are no events of the app"
+            );
+        }
         if let Some(unknown) = table.keys().next() {
             let kinds = definitions::kinds();
             let known = Sections::NAMES
@@ -125,6 +133,7 @@ impl Config {
             keep: sections.keep,
             channels: sections.channel,
             alerts: sections.alerts,
+            changes: sections.changes,
             rules,
             setup,
             names: named,

@@ -16,6 +16,8 @@ pub struct Health {
     topic_is_gone: AtomicBool,
     /// Partitions that wait for a schema registry.
     waiting_for_registry: Arc<AtomicUsize>,
+    /// More than one while a partition starts again.
+    first_partitions: Arc<AtomicUsize>,
 }
 
 impl Health {
@@ -66,15 +68,32 @@ impl Health {
     }
 
     /// For as long as what it gives lives.
-    pub fn waits_for_registry(&self) -> Waiting {
-        self.waiting_for_registry.fetch_add(1, Ordering::Relaxed);
-        Waiting(self.waiting_for_registry.clone())
+    pub fn waits_for_registry(&self) -> Counted {
+        Counted::among(&self.waiting_for_registry)
+    }
+
+    /// For as long as what it gives lives: the partition that one process has, of all, is here.
+    pub fn has_first_partition(&self) -> Counted {
+        Counted::among(&self.first_partitions)
+    }
+
+    /// Whether this process does what one of all does.
+    pub fn is_first(&self) -> bool {
+        self.first_partitions.load(Ordering::Relaxed) > 0
     }
 }
 
-pub struct Waiting(Arc<AtomicUsize>);
+/// One that counts for as long as it lives.
+pub struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Waiting {
+impl Counted {
+    fn among(all: &Arc<AtomicUsize>) -> Counted {
+        all.fetch_add(1, Ordering::Relaxed);
+        Counted(all.clone())
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

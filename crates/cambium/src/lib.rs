@@ -1,5 +1,6 @@
 //! Cambium: the program. Configuration, the list of processors, and the commands.
 
+mod changes;
 pub mod commands;
 pub mod config;
 pub mod files;

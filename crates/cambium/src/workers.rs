@@ -15,7 +15,7 @@ use cambium_pipeline::{Log, Owner, Reader, Start, StartError, start};
 
 use crate::Processors;
 use crate::config;
-use crate::health::{Health, Waiting};
+use crate::health::{Counted, Health};
 
 /// A start that was waiting when the process was asked to end: nothing was read yet, and nothing is lost.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,8 @@ pub(crate) struct Owners {
     pub health: Arc<Health>,
     pub runtime: tokio::runtime::Handle,
     pub stop: Arc<AtomicBool>,
+    /// The topic whose first partition is had by one process, of all.
+    pub first_topic: String,
 }
 
 impl Assigner for Owners {
@@ -141,6 +143,7 @@ impl Assigner for Owners {
         };
         let owner = waits.start(&with, log)?;
         self.health.has_partitions();
+        let is_first = held.partition == 0 && self.first_topic == topic;
         Ok(PartitionWorker {
             owner,
             again: Again {
@@ -155,6 +158,7 @@ impl Assigner for Owners {
             runtime: self.runtime.clone(),
             waiting: None,
             health: self.health.clone(),
+            _first: is_first.then(|| self.health.has_first_partition()),
         })
     }
 }
@@ -204,12 +208,14 @@ pub(crate) struct PartitionWorker {
     /// While the registry is away.
     waiting: Option<WaitsForRegistry>,
     health: Arc<Health>,
+    /// Of the first partition.
+    _first: Option<Counted>,
 }
 
 struct WaitsForRegistry {
     warned_at: Instant,
     /// `/readyz` says so for as long as this lives.
-    _said: Waiting,
+    _said: Counted,
 }
 
 /// Between two warnings of the same kind.

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 92] = [
+static FILES: [(&str, &str); 95] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
     file!("011_definition_names.sql"),
@@ -56,6 +56,7 @@ static FILES: [(&str, &str); 92] = [
     file!("048_new_user_rows.sql"),
     file!("049_attribution_rows.sql"),
     file!("050_churn_user_rows.sql"),
+    file!("050_churn_user_written.sql"),
     file!("051_churn_rows.sql"),
     file!("052_costs.sql"),
     file!("053_point_rows.sql"),
@@ -64,6 +65,7 @@ static FILES: [(&str, &str); 92] = [
     file!("056_level_user_rows.sql"),
     file!("057_badge_rows.sql"),
     file!("058_badge_user_rows.sql"),
+    file!("059_published_rows.sql"),
     file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
@@ -97,6 +99,7 @@ static FILES: [(&str, &str); 92] = [
     file!("136_longest_streaks.sql"),
     file!("137_new_users.sql"),
     file!("138_attribution.sql"),
+    file!("138_earned_points.sql"),
     file!("139_churn_risk.sql"),
     file!("140_churn.sql"),
     file!("141_channel_costs.sql"),

@@ -14,6 +14,7 @@ use clap::Args;
 
 use super::Where;
 use crate::Processors;
+use crate::changes::Changes;
 use crate::config::{Config, ConfigError};
 use crate::health::Health;
 use crate::http;
@@ -174,17 +175,24 @@ pub async fn consume(
         topics.insert(source.topic.clone(), topic);
     }
     let taking = path.map(|path| tokio::spawn(take_changes(path, start.held.clone(), setups.clone())));
+    let telling = Changes::new(config, &start.held)?;
+    let telling = telling.map(|changes| tokio::spawn(changes.tell(health.clone())));
     let owners = Owners {
         start,
         topics,
         setups,
         health,
+        first_topic: config
+            .sources
+            .first()
+            .map(|source| source.topic.clone())
+            .unwrap_or_default(),
         runtime: tokio::runtime::Handle::current(),
         stop: stop.clone(),
     };
     let consumed = tokio::task::spawn_blocking(move || Source::new(&settings, owners)?.run(&stop)).await;
-    if let Some(taking) = taking {
-        taking.abort();
+    for task in taking.into_iter().chain(telling) {
+        task.abort();
     }
     match consumed.context("consuming ended")? {
         Err(error) if error.chain().any(|cause| cause.is::<Interrupted>()) => Ok(()),

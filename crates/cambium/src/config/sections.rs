@@ -263,6 +263,14 @@ impl Time {
     }
 }
 
+/// `[changes]`: where changes of people are told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Changes {
+    /// Left out: nowhere.
+    pub topic: Option<String>,
+}
+
 pub const DEFAULT_TIME: TimeRules = TimeRules {
     lateness_ms: DAY_MS,
     skew_ms: 5 * MINUTE_MS,
@@ -285,6 +293,7 @@ pub struct Sections {
     pub channel: Vec<Channel>,
     pub alert: Vec<Alert>,
     pub alerts: Alerts,
+    pub changes: Changes,
     /// The first values of a `by` field that are kept, on each partition.
     pub max_values: usize,
     pub time: Time,
@@ -293,7 +302,7 @@ pub struct Sections {
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "kafka",
         "source",
         "clickhouse",
@@ -306,6 +315,7 @@ impl Sections {
         "channel",
         "alert",
         "alerts",
+        "changes",
         "max_values",
         "time",
         "drop",
@@ -327,6 +337,7 @@ impl Sections {
             channel: section(table, "channel")?,
             alert: section(table, "alert")?,
             alerts: section(table, "alerts")?,
+            changes: section(table, "changes")?,
             max_values: max_values(table)?,
             time: section(table, "time")?,
             drop: section(table, "drop")?,

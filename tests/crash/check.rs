@@ -7,6 +7,7 @@ use cambium_engine::{of_version, origin_hash};
 use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
 use cambium_simulate::{Account, Record, Truth};
+use cambium_snapshots::Change;
 
 use super::process::still_runtime;
 use super::world::{LATER, LATER_RELEASE, WITH_PAST, World};
@@ -83,8 +84,48 @@ impl World {
         (held.count() as u64, account.map_or(0, |account| account.rejected))
     }
 
-    /// Before all comes to rest: neither `progress` nor a snapshot claims what is not in the tables.
+    /// What was counted beside is whole in the tables when the journal names it, before an offset (as the truth has it): from
+    /// then on the views may be switched to it.
+    fn check_past_holds(&self, partition: i32, before: i64) {
+        if self.is_lossy {
+            return;
+        }
+        let records = self.logs[partition as usize].sent.iter();
+        let records: Vec<Record> = records.filter(|one| one.offset < before).cloned().collect();
+        let truth = self.truth(&records);
+        let server = self.clickhouse.lock();
+        let with_past: BTreeSet<u64> = (server.model.newest("definition_rows"))
+            .filter(|row| text(row, "name") == LATER && number(row, "generation") == i128::from(WITH_PAST))
+            .map(|row| number(row, "id") as u64)
+            .collect();
+        let arrivals = server.model.rows("unique_arrivals").into_iter();
+        let held: BTreeSet<_> = arrivals
+            .filter(|row| definition(row).is_some_and(|id| with_past.contains(&id)))
+            .map(|row| (number(row, "day") as i32, number(row, "users") as u64))
+            .collect();
+        let events = truth.events.iter().filter(|event| event.event == "a");
+        for event in events.filter(|event| !self.is_left_out(event.user)) {
+            let place = (truth.day(event.time), event.user);
+            assert!(
+                held.contains(&place),
+                "{place:?} is not in the past of partition {partition}"
+            );
+        }
+    }
+
+    /// Before all comes to rest: neither `progress`, nor a snapshot, nor a journal claims what is not in the tables.
     pub fn check_claims(&self) {
+        for (partition, log) in self.logs.iter().enumerate() {
+            let snapshots = self.store.partition(&self.topic(partition), 1);
+            let journal = still_runtime().block_on(snapshots.journal());
+            let entries = journal.unwrap_or_default();
+            let pasts = entries
+                .iter()
+                .filter(|entry| matches!(entry.change, Change::Past { .. }));
+            for past in pasts {
+                self.check_past_holds(partition as i32, log.for_truth(past.epoch, past.offset));
+            }
+        }
         let mut claims = Vec::new();
         for row in self.clickhouse.lock().model.newest("progress_rows") {
             let partition = number(row, "partition") as i32;

@@ -68,6 +68,8 @@ bugs! {
     JournalNotReadAgain,
     /// The rows of who is forgotten come back where the log is counted again.
     ForgottenRowsComeBack,
+    /// What was counted beside is taken over before its rows are in the tables.
+    PastBeforeRows,
     /// Who is forgotten stays in the state, and in snapshots.
     ForgottenKept,
     /// A late event adds a user to where they belong, and leaves them where they were.

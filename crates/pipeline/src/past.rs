@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use cambium_engine::{HashKey, List, Partition, Setup, Topic, of_version};
+use cambium_engine::{Bug, HashKey, List, Partition, Setup, Topic, bug, of_version};
 use cambium_event::{Format, Record, Schemas};
 use cambium_snapshots::{Change, Entry, Loaded, Made, Snapshots, Store};
 
@@ -151,9 +151,11 @@ impl Pasts {
         let mut past = self.restored(loaded.context("it is no longer there")?)?;
         past.leave_out(forgotten);
         self.read_on(&mut past, journal, made.counted..offset)?;
-        let written = start.writer.write(past.flush()?);
-        let written = tokio::time::timeout(PATIENCE, written).await;
-        written.context("ClickHouse does not take the rows in time")??;
+        let rows = past.flush()?;
+        if !bug(Bug::PastBeforeRows) {
+            let written = tokio::time::timeout(PATIENCE, start.writer.write(rows)).await;
+            written.context("ClickHouse does not take the rows in time")??;
+        }
         let publication = snapshots.prepare(past.capture()?)?;
         snapshots.publish(&publication).await?;
         // Apart from where counting beside may begin anew.

@@ -120,3 +120,113 @@ async fn users_on_several_partitions_are_found_and_mended() {
         (1602, 800, 800, 2)
     );
 }
+
+/// A device becomes its user: what it did before too, up to `link_within`; wherever the ids lie in the records.
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_become_their_users() {
+    const HOUR: i64 = 3_600_000;
+    let kafka = LocalKafka::start().unwrap();
+    let brokers = kafka.brokers();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path();
+    for topic in ["flat", "nested"] {
+        create_topic(&brokers, &BTreeMap::new(), topic, 3).await.unwrap();
+    }
+    let producer = Producer::new(&brokers, &BTreeMap::new()).unwrap();
+    // Device, user, hour.
+    let events = [
+        ("d1", "", 0),
+        ("d3", "", 0),
+        ("d1", "", 1),
+        ("d2", "", 1),
+        ("d1", "u1", 2),
+        ("d1", "", 3),
+        ("", "u1", 3),
+        ("d4", "u1", 4),
+        ("d4", "", 5),
+        // Who comes after.
+        ("d1", "u2", 50),
+        ("d1", "", 51),
+        // Longer after than a link reaches back.
+        ("d3", "u3", 3 * 24 + 1),
+    ];
+    for (place, (device, user, hour)) in events.iter().enumerate() {
+        let time = START + hour * HOUR;
+        let ids = |names: [&str; 2]| {
+            let ids = names.iter().zip([device, user]).filter(|(_, id)| !id.is_empty());
+            let ids: Vec<String> = ids.map(|(name, id)| format!("\"{name}\":\"{id}\"")).collect();
+            ids.join(",")
+        };
+        let head = format!("\"message_id\":\"m{place}\",\"event\":\"view\",\"timestamp\":{time}");
+        let flat = format!("{{\"app\":\"flat\",{head},{}}}", ids(["anonymous_id", "user_id"]));
+        let nested = format!(
+            "{{\"app\":\"nested\",{head},\"ctx\":{{{}}}}}",
+            ids(["device", "user"])
+        );
+        // On partitions that have nothing to do with the user.
+        let key = format!("k{place}");
+        for (topic, line) in [("flat", flat), ("nested", nested)] {
+            let sent = producer.send_raw(topic, Some(key.as_bytes()), line.as_bytes(), Some(time));
+            sent.unwrap();
+        }
+    }
+    producer.flush(std::time::Duration::from_secs(30)).unwrap();
+    let written = format!(
+        "[kafka]\nbrokers = \"{brokers}\"\n[identity]\nlink_within = \"3 days\"\n[[source]]\ntopic = \"flat\"\n[[source]]\ntopic = \"nested\"\n\
+         [source.fields]\nanonymous_id = \"ctx.device\"\nuser_id = \"ctx.user\"\n"
+    );
+    std::fs::write(place.join("c.toml"), written).unwrap();
+    for (from, to, hint) in [
+        ("flat", "of_users", ""),
+        (
+            "nested",
+            "of_users_too",
+            "10 got their user's id as a header: set user_id = { header = \"user_id\" } in [source.fields] of of_users_too",
+        ),
+    ] {
+        let arguments = ["rekey", "--config", "c.toml", "--from", from, "--to", to];
+        let (code, text) = said(place, &arguments);
+        assert_eq!(code, 0, "{text}");
+        for wanted in [
+            "copied 12 records",
+            "5 went to the user whom their device belongs to",
+            "1 stayed with their device",
+            hint,
+        ] {
+            assert!(text.contains(wanted), "'{wanted}' is not in\n{text}");
+        }
+    }
+    let engine = super::engine(&place.join("engine"));
+    let client = super::client(engine.url());
+    let counted = format!(
+        "[kafka]\nbrokers = \"{brokers}\"\n[http]\nlisten = \"127.0.0.1:{}\"\n[clickhouse]\nurl = \"{}\"\n\
+         [[source]]\ntopic = \"of_users\"\n[[source]]\ntopic = \"of_users_too\"\n\
+         [source.fields]\nanonymous_id = \"ctx.device\"\nuser_id = {{ header = \"user_id\" }}\n",
+        cambium_kafka::free_port().unwrap(),
+        engine.url()
+    );
+    std::fs::write(place.join("run.toml"), counted).unwrap();
+    let mut run = std::process::Command::new(super::program());
+    run.args(["run", "--config", "run.toml", "--data", "data"])
+        .current_dir(place)
+        .env("CAMBIUM_LOG", "warn");
+    let running = super::Process::start(&mut run);
+    let begun = std::time::Instant::now();
+    while super::number(&client, "SELECT sum(read) FROM records")
+        .await
+        .unwrap_or(0)
+        < 24
+    {
+        assert!(begun.elapsed().as_secs() < 90, "not counted in time");
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+    running.end();
+    // u1 from d1's first hour on, with what came from d4 and without a device.
+    for app in ["flat", "nested"] {
+        let sql =
+            format!("SELECT sum(events) AS n FROM sessions WHERE app = '{app}' GROUP BY user ORDER BY n");
+        let events = client.fetch(&sql, "TSV").await.unwrap();
+        // d3 alone, d2 alone, u3, u2 with d1's last, u1.
+        assert_eq!(String::from_utf8(events).unwrap(), "1\n1\n1\n2\n7\n", "{app}");
+    }
+}

@@ -14,6 +14,8 @@ pub struct Reader {
     registry: Option<Registry>,
     /// The member of the JSON object that holds the message id; none: it is elsewhere.
     pub message_id_member: Option<String>,
+    /// The same of the user's id.
+    pub user_id_member: Option<String>,
 }
 
 impl Reader {
@@ -26,18 +28,21 @@ impl Reader {
                 ..config.setup.clone()
             },
         };
-        let message_id_member = match &setup.fields.message_id {
+        let member = |field: Field, source: &Option<FieldSource>| match source {
             _ if setup.format != Format::Json => None,
-            None => Some(Field::MessageId.name().to_owned()),
+            None => Some(field.name().to_owned()),
             Some(FieldSource::Path(path)) if !path.contains('.') => Some(path.clone()),
             Some(_) => None,
         };
+        let message_id_member = member(Field::MessageId, &setup.fields.message_id);
+        let user_id_member = member(Field::UserId, &setup.fields.user_id);
         let registry = source.map(|source| config.registry(source)).transpose()?;
         Ok(Reader {
             decoders: Decoders::new(Plan::new(&setup.fields, &[]), setup.format, &Schemas::new())?,
             schemas: Schemas::new(),
             registry: registry.flatten(),
             message_id_member,
+            user_id_member,
         })
     }
 

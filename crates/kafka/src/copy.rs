@@ -1,16 +1,21 @@
 //! Copying topics into another, record by record, at least once.
 //!
+//! Of all partitions the record that is oldest by its Kafka timestamp comes next, as if all had been written to one log as they came:
+//! else what is behind on one partition would be late behind another's.
+//!
 //! How far each source was copied is committed under a group of its own, after the broker has taken what
 //! was copied: a copy that is cut off begins again a little before, and what it sends twice carries the
 //! same message ids.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::Producer;
@@ -34,8 +39,8 @@ pub struct Copy {
 pub struct Copied {
     pub key: Option<Vec<u8>>,
     pub payload: Option<Vec<u8>>,
-    /// One header beside those that it has.
-    pub header: Option<(String, String)>,
+    /// Beside those that it has.
+    pub headers: Vec<(String, String)>,
 }
 
 /// A record of a source.
@@ -48,6 +53,44 @@ pub struct Original<'m> {
     pub payload: Option<&'m [u8]>,
 }
 
+/// A partition that is copied.
+struct Lane {
+    queue: PartitionQueue<DefaultConsumerContext>,
+    /// Where it ended when copying began.
+    end: i64,
+    /// What comes next of it; none: not known yet, or nothing.
+    next: Option<OwnedMessage>,
+}
+
+impl Lane {
+    fn timestamp(&self) -> Option<i64> {
+        self.next.as_ref()?.timestamp().to_millis()
+    }
+
+    /// Waits for what comes next; nothing, where the partition is at its end.
+    fn fill(&mut self, consumer: &BaseConsumer) -> Result<()> {
+        let asked_at = Instant::now();
+        while asked_at.elapsed() < PATIENCE {
+            match self.queue.poll(A_MOMENT) {
+                // Compaction and transactions leave gaps before the end.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(message)) => {
+                    self.next = (message.offset() < self.end).then(|| message.detach());
+                    return Ok(());
+                }
+                // Events of the client are served while it is polled.
+                None => match consumer.poll(Duration::ZERO) {
+                    Some(Err(error)) => return Err(error.into()),
+                    _ => continue,
+                },
+            }
+        }
+        bail!("nothing was sent for {PATIENCE:?}")
+    }
+}
+
+const A_MOMENT: Duration = Duration::from_millis(100);
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,52 +109,47 @@ impl Copy {
             config.set(name, value);
         }
         let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
-        let mut open = self.assign(&consumer)?;
+        let consumer = Arc::new(consumer);
+        let mut lanes = self.assign(&consumer)?;
         let producer = Producer::new(&self.to_brokers, &self.to_settings)?;
         let mut reached = BTreeMap::new();
         let (mut copied, mut committed_at) = (0, Instant::now());
-        while !open.is_empty() {
-            match consumer.poll(PATIENCE) {
-                None => bail!("{} sent nothing for {PATIENCE:?}", self.brokers),
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    // Compaction and transactions leave gaps before the end.
-                    let positions = consumer.position().context("the position is not known")?;
-                    open.retain(|(topic, partition), end| {
-                        let position = positions.find_partition(topic, *partition);
-                        !matches!(position.map(|one| one.offset()), Some(Offset::Offset(at)) if at >= *end)
-                    });
-                }
-                Some(Err(error)) => return Err(error).context("cannot read what is to be copied"),
-                Some(Ok(message)) => {
-                    self.send(&producer, &message, &mut change)?;
-                    copied += 1;
-                    let key = (message.topic().to_owned(), message.partition());
-                    let next = message.offset() + 1;
-                    reached.insert(key.clone(), next);
-                    if open.get(&key).is_some_and(|end| next >= *end) {
-                        open.remove(&key);
-                    }
-                }
+        loop {
+            for lane in lanes.iter_mut().filter(|lane| lane.next.is_none()) {
+                lane.fill(&consumer)
+                    .with_context(|| format!("cannot read what is to be copied from {}", self.brokers))?;
             }
-            if committed_at.elapsed() >= COMMIT_EVERY || open.is_empty() {
+            lanes.retain(|lane| lane.next.is_some());
+            let oldest = lanes.iter_mut().min_by_key(|lane| lane.timestamp());
+            let next = oldest.and_then(|lane| lane.next.take());
+            let is_over = next.is_none();
+            if let Some(message) = next {
+                self.send(&producer, &message, &mut change)?;
+                copied += 1;
+                let key = (message.topic().to_owned(), message.partition());
+                reached.insert(key, message.offset() + 1);
+            }
+            if is_over || committed_at.elapsed() >= COMMIT_EVERY {
                 self.commit(&consumer, &producer, &mut reached)?;
                 committed_at = Instant::now();
             }
+            if is_over {
+                return Ok(copied);
+            }
         }
-        Ok(copied)
     }
 
-    /// Begins each partition where the last copy ended; gives where each ends now.
-    fn assign(&self, consumer: &BaseConsumer) -> Result<BTreeMap<(String, i32), i64>> {
+    /// Begins each partition where the last copy ended; gives those that hold more now.
+    fn assign(&self, consumer: &Arc<BaseConsumer>) -> Result<Vec<Lane>> {
         let mut all = TopicPartitionList::new();
         for topic in self.from.iter().collect::<BTreeSet<_>>() {
-            all.add_partition_range(topic, 0, partitions(consumer, &self.brokers, topic)? - 1);
+            all.add_partition_range(topic, 0, partitions(consumer.as_ref(), &self.brokers, topic)? - 1);
         }
         let committed = consumer
             .committed_offsets(all, PATIENCE)
             .with_context(|| format!("cannot ask {} how far the last copy came", self.brokers))?;
         let mut begin = TopicPartitionList::new();
-        let mut open = BTreeMap::new();
+        let mut open = Vec::new();
         for one in committed.elements() {
             let (topic, partition) = (one.topic(), one.partition());
             let (earliest, end) = consumer
@@ -124,21 +162,30 @@ impl Copy {
                 Offset::Offset(at) => at,
                 _ => earliest,
             };
-            begin
-                .add_partition_offset(topic, partition, Offset::Offset(at))
-                .context("an offset is not valid")?;
             if at < end {
-                open.insert((topic.to_owned(), partition), end);
+                begin
+                    .add_partition_offset(topic, partition, Offset::Offset(at))
+                    .context("an offset is not valid")?;
+                open.push((topic.to_owned(), partition, end));
             }
         }
         consumer.assign(&begin).context("the topics cannot be read")?;
-        Ok(open)
+        let lanes = open.into_iter().map(|(topic, partition, end)| {
+            let queue = consumer.split_partition_queue(&topic, partition);
+            let queue = queue.with_context(|| format!("{topic}[{partition}] is not known to the client"))?;
+            Ok(Lane {
+                queue,
+                end,
+                next: None,
+            })
+        });
+        lanes.collect()
     }
 
     fn send(
         &self,
         producer: &Producer,
-        message: &BorrowedMessage<'_>,
+        message: &OwnedMessage,
         change: &mut impl FnMut(&Original<'_>) -> Result<Copied>,
     ) -> Result<()> {
         let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
@@ -156,8 +203,8 @@ impl Copy {
             payload: message.payload(),
         })?;
         let more = copied
-            .header
-            .as_ref()
+            .headers
+            .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()));
         let headers: Vec<_> = headers.into_iter().chain(more).collect();
         producer.send_record(

@@ -1,20 +1,25 @@
 //! `cambium rekey`: topics into another, keyed by user.
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use cambium_kafka::{Copied, Copy, Original, create_topic};
+use cambium_kafka::{Copied, Copy, LogReader, Original, Settings, create_topic};
 use clap::Args;
 
 use crate::config::{Config, ConfigError};
 use crate::reader::Reader;
 
+use self::identity::{Links, Owner};
+
 /// Copy topics into another, keyed by user: mends users on several partitions, merges topics, changes the
 /// number of partitions, moves to another cluster.
 ///
 /// Copies what the topics hold now, and goes on there the next time. Nothing is lost; what is copied twice
-/// after a crash carries the same message id, and is counted once.
+/// after a crash carries the same message id, and is counted once. With [identity] in the configuration, events that
+/// name a device alone go to the user that it belongs to.
 ///
 /// Example: cambium rekey --config cambium.toml --from web --from ios --to events --partitions 12
 #[derive(Args, Debug)]
@@ -36,8 +41,19 @@ pub struct Arguments {
     partitions: i32,
 }
 
-/// The header that carries a message id which the payload has no room for.
+/// The headers that carry ids which the payload has no room for.
 const MESSAGE_ID_HEADER: &str = "message_id";
+const USER_ID_HEADER: &str = "user_id";
+
+/// What became of the records.
+#[derive(Default)]
+struct Told {
+    without_user: u64,
+    message_id_headers: u64,
+    user_id_headers: u64,
+    linked: u64,
+    linked_too_late: u64,
+}
 
 pub async fn run(arguments: Arguments) -> Result<()> {
     let config = Config::read(&arguments.config)?;
@@ -65,70 +81,157 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         to_settings: settings,
         to: arguments.to,
     };
-    let (mut headers, mut without_user) = (0u64, 0u64);
+    let mut told = Told::default();
     let copied = tokio::task::block_in_place(|| {
+        let links = match &config.identity {
+            None => None,
+            Some(identity) => Some(links(from, &copy, &mut readers, identity.link_within.0)?),
+        };
         copy.run(|original| {
-            let reader = readers
-                .get_mut(original.topic)
-                .with_context(|| format!("topic {} was not asked for", original.topic))?;
-            let copied = copied(reader, original)?;
-            headers += u64::from(copied.header.is_some());
-            without_user += u64::from(copied.key.is_none());
-            Ok(copied)
+            let reader = reader_of(&mut readers, original.topic)?;
+            copied(reader, original, links.as_ref(), &mut told)
         })
     })?;
     println!("copied {copied} records to {}", copy.to);
-    if without_user > 0 {
+    if told.without_user > 0 {
         println!(
-            "{without_user} are no events: they went as they were, and will be rejected there with a reason"
+            "{} are no events: they went as they were, and will be rejected there with a reason",
+            told.without_user
         );
     }
-    if headers > 0 {
+    if config.identity.is_some() {
+        println!("{} went to the user whom their device belongs to", told.linked);
+    }
+    if told.linked_too_late > 0 {
         println!(
-            "{headers} got a message id as a header: set message_id = {{ header = \"{MESSAGE_ID_HEADER}\" }} in [source.fields] of {}",
+            "{} stayed with their device: a user came to it, but longer after than link_within",
+            told.linked_too_late
+        );
+    }
+    let headers = [
+        (told.message_id_headers, "a message id", MESSAGE_ID_HEADER),
+        (told.user_id_headers, "their user's id", USER_ID_HEADER),
+    ];
+    for (count, what, header) in headers.iter().filter(|(count, ..)| *count > 0) {
+        println!(
+            "{count} got {what} as a header: set {header} = {{ header = \"{header}\" }} in [source.fields] of {}",
             copy.to
         );
     }
     Ok(())
 }
 
-/// A record under the key of its user, with a message id.
-fn copied(reader: &mut Reader, original: &Original<'_>) -> Result<Copied> {
+fn reader_of<'r>(readers: &'r mut BTreeMap<String, Reader>, topic: &str) -> Result<&'r mut Reader> {
+    let reader = readers.get_mut(topic);
+    reader.with_context(|| format!("topic {topic} was not asked for"))
+}
+
+/// Who came to which device, in all that the topics hold.
+fn links(
+    from: &Config,
+    copy: &Copy,
+    readers: &mut BTreeMap<String, Reader>,
+    link_within_ms: i64,
+) -> Result<Links> {
+    let logs = LogReader::new(&Settings {
+        brokers: copy.brokers.clone(),
+        group: copy.group.clone(),
+        topics: copy.from.clone(),
+        settings: from.kafka_settings()?,
+    });
+    let mut links = Links::new(link_within_ms);
+    for topic in &copy.from {
+        let reader = reader_of(readers, topic)?;
+        for partition in 0..logs.partitions(topic)? {
+            let bounds = logs.bounds(topic, partition)?;
+            logs.read(topic, partition, bounds, &mut |records| {
+                for record in records {
+                    let original = Original {
+                        topic,
+                        partition,
+                        offset: record.offset,
+                        key: record.key,
+                        headers: record.headers.to_vec(),
+                        payload: record.payload,
+                    };
+                    // What is no event says so when it is copied.
+                    let _ = reader.read(&original, |event| links.see(event))?;
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(links)
+}
+
+/// A record under the key of its user, with a message id, and with the user's id where it had a device's alone.
+fn copied(
+    reader: &mut Reader,
+    original: &Original<'_>,
+    links: Option<&Links>,
+    told: &mut Told,
+) -> Result<Copied> {
     let read = reader.read(original, |event| {
-        (event.user().to_owned(), event.message_id.to_owned())
+        let owner = match links {
+            Some(links) if event.user_id.is_empty() => {
+                links.owner((event.app, event.anonymous_id), event.time)
+            }
+            _ => Owner::Nobody,
+        };
+        let has_user_id = !event.user_id.is_empty();
+        (
+            event.user().to_owned(),
+            event.message_id.to_owned(),
+            has_user_id,
+            owner,
+        )
     })?;
-    let payload = original.payload.map(<[u8]>::to_vec);
-    let Ok((user, message_id)) = read else {
+    let mut payload = original.payload.map(<[u8]>::to_vec);
+    let Ok((user, message_id, has_user_id, owner)) = read else {
+        told.without_user += 1;
         return Ok(Copied {
             payload,
             ..Copied::default()
         });
     };
-    let key = Some(user.into_bytes());
-    let was_key = original.key == Some(message_id.as_bytes());
-    if !message_id.is_empty() && !was_key {
-        return Ok(Copied {
-            key,
-            payload,
-            header: None,
-        });
-    }
-    let id = if message_id.is_empty() {
-        format!("{}/{}/{}", original.topic, original.partition, original.offset)
-    } else {
-        message_id
+    let mut headers = Vec::new();
+    // Each in the payload where it has room, else in a header.
+    let mut put = |member: &Option<String>, header: &str, id: &str| match (member, &mut payload) {
+        (Some(member), Some(payload)) => *payload = with_member(payload, member, id),
+        _ => headers.push((header.to_owned(), id.to_owned())),
     };
-    Ok(match (&reader.message_id_member, payload) {
-        (Some(member), Some(payload)) => Copied {
-            key,
-            payload: Some(with_member(&payload, member, &id)),
-            header: None,
-        },
-        (_, payload) => Copied {
-            key,
-            payload,
-            header: Some((MESSAGE_ID_HEADER.to_owned(), id)),
-        },
+    let was_key = original.key == Some(message_id.as_bytes());
+    if message_id.is_empty() {
+        let id = format!("{}/{}/{}", original.topic, original.partition, original.offset);
+        put(&reader.message_id_member, MESSAGE_ID_HEADER, &id);
+    } else if was_key {
+        put(&reader.message_id_member, MESSAGE_ID_HEADER, &message_id);
+    }
+    let key = match owner {
+        Owner::User(owner) => {
+            told.linked += 1;
+            put(&reader.user_id_member, USER_ID_HEADER, owner);
+            owner.to_owned()
+        }
+        Owner::LinkedTooLate => {
+            told.linked_too_late += 1;
+            user
+        }
+        Owner::Nobody => {
+            // Where the header is read, it is read of all.
+            if links.is_some() && has_user_id && reader.user_id_member.is_none() {
+                put(&None, USER_ID_HEADER, &user);
+            }
+            user
+        }
+    };
+    let has = |name: &str| u64::from(headers.iter().any(|(header, _)| header == name));
+    told.message_id_headers += has(MESSAGE_ID_HEADER);
+    told.user_id_headers += has(USER_ID_HEADER);
+    Ok(Copied {
+        key: Some(key.into_bytes()),
+        payload,
+        headers,
     })
 }
 

@@ -197,7 +197,7 @@ impl Change {
     }
 }
 
-/// Of users whose levels changed, or whose change fell due: the newest change, and where they are now. One that a late
+/// Of users whose levels changed, or whose change fell due: what came to be true last, and where they are now. One that a late
 /// event took back is a change too, to where they were before.
 const LEVELS: &str = "
 SELECT lower(hex(sipHash128('level_changed', app, name, user, cause.day, cause.version))) AS id, 'level_changed' AS kind, app, name, toString(user) AS user,
@@ -206,7 +206,7 @@ FROM
 (
     SELECT app, name, user, any(rows) AS of_user,
         arrayFilter(one -> one.begins_ms <= one.clock_ms, of_user) AS due,
-        arrayLast(one -> one.became_ms > toUnixTimestamp64Milli({since}), arraySort(one -> (one.version, one.day), due)) AS cause,
+        arrayLast(one -> one.became_ms > toUnixTimestamp64Milli({since}), arraySort(one -> (one.became_ms, one.version, one.day), due)) AS cause,
         arrayLast(one -> NOT one.gone, arraySort(one -> one.day, due)).to_level AS now_on
     FROM
     (

@@ -143,6 +143,9 @@ impl Producer {
     }
 }
 
+/// As many replicas as the broker gives by default.
+const AS_THE_BROKER_DOES: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// Creates a topic; one that is there already is left as it is.
 pub async fn create_topic(
     brokers: &str,
@@ -150,22 +153,17 @@ pub async fn create_topic(
     topic: &str,
     partitions: i32,
 ) -> Result<()> {
-    create(
-        brokers,
-        settings,
-        NewTopic::new(topic, partitions, TopicReplication::Fixed(1)),
-    )
-    .await
+    let new = NewTopic::new(topic, partitions, AS_THE_BROKER_DOES);
+    create(brokers, settings, new).await
 }
 
-/// Creates a topic of one partition that keeps the newest record of each key, with as many replicas as the broker
-/// gives by default.
+/// Creates a topic of one partition that keeps the newest record of each key.
 pub(crate) async fn create_compacted_topic(
     brokers: &str,
     settings: &BTreeMap<String, String>,
     topic: &str,
 ) -> Result<()> {
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+    let new = NewTopic::new(topic, 1, AS_THE_BROKER_DOES).set("cleanup.policy", "compact");
     create(brokers, settings, new).await
 }
 

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::account::Account;
 use crate::points;
-use crate::rule::{Day, Rules, days};
+use crate::rule::{Day, Days, Rules, days};
 
 /// `[[level]]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ struct Known {
     /// As of the newest day that no event can come for any more.
     settled: Standing,
     /// The days behind it on which points came or went.
-    recent: SmallVec<[Day; 1]>,
+    recent: Days,
     /// What was paid for, or ended, behind it.
     payments: SmallVec<[Payment; 1]>,
 }
@@ -223,11 +223,7 @@ impl Processor for Levels {
         let before = self.steps(known);
         if let Some(rules) = self.rules.as_ref().filter(|_| !points.is_empty()) {
             let day = self.days.number(input.time);
-            let at = known.recent.partition_point(|one| one.day < day);
-            if known.recent.get(at).is_none_or(|one| one.day != day) {
-                known.recent.insert(at, Day::new(day));
-            }
-            rules.add(&mut known.recent[at], &points);
+            rules.add(&mut known.recent, day, &points);
         }
         for payment in payments {
             let at = known.payments.partition_point(|one| *one < payment);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::account::{Account, NEVER};
-use crate::rule::{Day, Rules, Written};
+use crate::rule::{Days, Rules, Written};
 
 /// `[[points]]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ struct Known {
     /// As of the end of the newest day that no event can come for any more.
     settled: Account,
     /// The days behind it.
-    recent: SmallVec<[Day; 1]>,
+    recent: Days,
 }
 
 /// A kind, a rule, and what of it.
@@ -116,11 +116,7 @@ impl Processor for Points {
         let known = user.0.get_or_insert_default();
         let (before, _) = self.counted(known);
         let day = self.days.number(input.time);
-        let at = known.recent.partition_point(|one| one.day < day);
-        if known.recent.get(at).is_none_or(|one| one.day != day) {
-            known.recent.insert(at, Day::new(day));
-        }
-        self.rules.add(&mut known.recent[at], &points);
+        self.rules.add(&mut known.recent, day, &points);
         let (after, account) = self.counted(known);
         state.sums.move_amounts(&before, &after);
         self.put_user(input.user, &account, context);

@@ -3,7 +3,7 @@
 use cambium_engine::{Chosen, Compiler, DAY_MS, DefinitionError, Duration, EventNames, Input, Matcher};
 use cambium_event::Value;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::account::{Account, NEVER};
 
@@ -118,14 +118,8 @@ pub struct Day {
     sums: SmallVec<[u64; 2]>,
 }
 
-impl Day {
-    pub fn new(day: i32) -> Day {
-        Day {
-            day,
-            sums: SmallVec::new(),
-        }
-    }
-}
+/// Days, the first first.
+pub type Days = SmallVec<[Day; 1]>;
 
 /// The rules of `[[points]]`: those by which is earned, and behind them those by which is spent.
 #[derive(Debug)]
@@ -193,10 +187,15 @@ impl Rules {
     }
 
     /// Adds it.
-    pub fn add(&self, day: &mut Day, points: &[(usize, u64)]) {
-        day.sums.resize(self.rules.len(), 0);
+    pub fn add(&self, days: &mut Days, number: i32, points: &[(usize, u64)]) {
+        let at = days.partition_point(|day| day.day < number);
+        if days.get(at).is_none_or(|day| day.day != number) {
+            let sums = smallvec![0; self.rules.len()];
+            days.insert(at, Day { day: number, sums });
+        }
         for (rule, points) in points {
-            day.sums[*rule] = day.sums[*rule].saturating_add(*points);
+            let sum = &mut days[at].sums[*rule];
+            *sum = sum.saturating_add(*points);
         }
     }
 

@@ -143,7 +143,7 @@ struct Counters {
 
 struct World {
     directory: PathBuf,
-    config: PathBuf,
+    configuration: String,
     client: Client,
     processes: Vec<Process>,
     begun: Instant,
@@ -155,9 +155,14 @@ struct World {
 }
 
 impl World {
-    fn run(&self) -> Result<Process> {
+    /// Whoever is started again in the place of another has its name, and so its partitions at once.
+    fn run(&self, place: usize) -> Result<Process> {
+        let config = self.directory.join(format!("{place}.toml"));
+        let named = format!("[kafka]\nsettings = {{ \"group.instance.id\" = \"soak-{place}\" }}");
+        fs::write(&config, self.configuration.replace("[kafka]", &named))
+            .context("cannot write the configuration")?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("run").arg("--config").arg(&self.config);
+        command.arg("run").arg("--config").arg(config);
         Process::start(command.arg("--data").arg(&self.directory))
     }
 
@@ -232,8 +237,8 @@ async fn soak(cli: &Cli) -> Result<()> {
     );
     tokio::task::block_in_place(|| send(&producer, before, &mut sent, &never, &counters))?;
     let begun = Instant::now();
-    for _ in 0..2 {
-        let process = world.run()?;
+    for place in 0..2 {
+        let process = world.run(place)?;
         world.processes.push(process);
     }
     world.catch_up(sent.events).await?;
@@ -307,7 +312,7 @@ async fn stretch(
         world.look(counters.events.load(Ordering::Relaxed)).await?;
         if kill_every.is_some_and(|every| killed_at.elapsed() >= every) {
             // Dropped, it is killed.
-            world.processes[victim] = world.run()?;
+            world.processes[victim] = world.run(victim)?;
             println!("          process {victim} killed and started again");
             (killed_at, victim) = (Instant::now(), 1 - victim);
         }
@@ -319,16 +324,14 @@ async fn stretch(
 /// Where everything is, and ClickHouse.
 async fn world(directory: &Path, brokers: &str) -> Result<(World, Process)> {
     let (engine, client) = start_clickhouse(&directory.join("clickhouse")).await?;
-    let config = directory.join("cambium.toml");
-    let text = format!(
+    let configuration = format!(
         "[kafka]\nbrokers = \"{brokers}\"\n[[source]]\ntopic = \"{TOPIC}\"\n[clickhouse]\nurl = \"{}\"\n\
          [http]\nlisten = \"\"\n{CONFIGURATION}",
         client.url()
     );
-    fs::write(&config, text).context("cannot write the configuration")?;
     let world = World {
         directory: directory.to_owned(),
-        config,
+        configuration,
         client,
         processes: Vec::new(),
         begun: Instant::now(),

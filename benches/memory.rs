@@ -1,12 +1,15 @@
 //! Memory a user, in bytes that are asked of the allocator: all that a partition holds, divided by its users.
+//!
+//!     cargo bench --package cambium-benches --bench memory
+//!     cargo bench --package cambium-benches --bench memory -- --users 5000000 --events 3
 
 use cambium::Processors;
 use cambium_benches::{CONFIGURATION, partition, with_people};
 use cambium_engine::Partition;
 use cambium_event::Record;
+use clap::Parser;
 use peak_alloc::PeakAlloc;
 
-const USERS: u64 = 500_000;
 /// So many are awake all at once, if they come at once; of more, some sleep.
 const FEW_USERS: u64 = 50_000;
 const MINUTE_MS: u64 = 60_000;
@@ -24,6 +27,18 @@ const FLUSH: u64 = 100_000;
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+#[derive(Parser)]
+struct Cli {
+    #[arg(long, value_name = "N", default_value_t = 500_000)]
+    users: u64,
+    /// How many events each of them has; may be given several times
+    #[arg(long, value_name = "N", default_values_t = [3, 20])]
+    events: Vec<u64>,
+    /// As cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
 /// A partition, and what was allocated before it was there.
 struct Measured {
@@ -101,14 +116,14 @@ fn at_once(events: u64, users: u64, configuration: &str) {
 }
 
 /// They come as users of a product do, all over the day, for visits of some events; then they stay away.
-fn over_the_day(events: u64, configuration: &str) {
-    let mut measured = Measured::new(USERS, configuration);
+fn over_the_day(events: u64, users: u64, configuration: &str) {
+    let mut measured = Measured::new(users, configuration);
     let visits = events.div_ceil(VISIT);
-    let steps = visits * USERS;
+    let steps = visits * users;
     for step in 0..steps {
         let begins = START_MS + step * DAY_MS / steps;
-        for number in step / USERS * VISIT..(step / USERS * VISIT + VISIT).min(events) {
-            measured.send(step % USERS, number, begins + number % VISIT * PAUSE_MS);
+        for number in step / users * VISIT..(step / users * VISIT + VISIT).min(events) {
+            measured.send(step % users, number, begins + number % VISIT * PAUSE_MS);
         }
         if step.is_multiple_of(steps / 200) {
             measured.capture();
@@ -127,15 +142,16 @@ fn over_the_day(events: u64, configuration: &str) {
 }
 
 fn main() {
+    let cli = Cli::parse();
     for (what, configuration) in [
         ("the default definitions and a funnel", CONFIGURATION.to_owned()),
         ("every processor", with_people()),
     ] {
         println!("{what}");
-        for events in [3, 20] {
+        for &events in &cli.events {
             at_once(events, FEW_USERS, &configuration);
-            at_once(events, USERS, &configuration);
-            over_the_day(events, &configuration);
+            at_once(events, cli.users, &configuration);
+            over_the_day(events, cli.users, &configuration);
         }
     }
 }

@@ -43,6 +43,17 @@ impl<C: ConsumerContext> Queue<C> {
         })
     }
 
+    /// All that comes to a consumer, which is polled no other way then. Nothing can come before it is there, as it may where a queue
+    /// is split off.
+    pub fn whole(consumer: &Arc<BaseConsumer<C>>) -> Option<Self> {
+        // SAFETY: the client is alive through the call, and what comes back is ours to destroy.
+        let queue = unsafe { native::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        Some(Queue {
+            queue: NonNull::new(queue)?,
+            _consumer: consumer.clone(),
+        })
+    }
+
     /// What is there, in the place of what was in the batch; waits for a first record where nothing is.
     pub fn take(&self, batch: &mut Batch, patience: Duration) {
         batch.clear();

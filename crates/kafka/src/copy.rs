@@ -8,12 +8,10 @@
 //! same message ids.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -53,9 +51,9 @@ pub struct Original<'m> {
     pub payload: Option<&'m [u8]>,
 }
 
-/// A partition that is copied.
+/// A partition that is copied. It has a client of its own, since a queue that is split off a common one may miss what came before.
 struct Lane {
-    queue: PartitionQueue<DefaultConsumerContext>,
+    consumer: BaseConsumer,
     /// Where it ended when copying began.
     end: i64,
     /// What comes next of it; none: not known yet, or nothing.
@@ -68,29 +66,20 @@ impl Lane {
     }
 
     /// Waits for what comes next; nothing, where the partition is at its end.
-    fn fill(&mut self, consumer: &BaseConsumer) -> Result<()> {
-        let asked_at = Instant::now();
-        while asked_at.elapsed() < PATIENCE {
-            match self.queue.poll(A_MOMENT) {
-                // Compaction and transactions leave gaps before the end.
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
-                Some(Err(error)) => return Err(error.into()),
-                Some(Ok(message)) => {
-                    self.next = (message.offset() < self.end).then(|| message.detach());
-                    return Ok(());
-                }
-                // Events of the client are served while it is polled.
-                None => match consumer.poll(Duration::ZERO) {
-                    Some(Err(error)) => return Err(error.into()),
-                    _ => continue,
-                },
+    fn fill(&mut self) -> Result<()> {
+        match self.consumer.poll(PATIENCE) {
+            None => bail!("nothing was sent for {PATIENCE:?}"),
+            // Compaction and transactions leave gaps before the end.
+            Some(Err(KafkaError::PartitionEOF(_))) => Ok(()),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(message)) => {
+                self.next = (message.offset() < self.end).then(|| message.detach());
+                Ok(())
             }
         }
-        bail!("nothing was sent for {PATIENCE:?}")
     }
 }
 
-const A_MOMENT: Duration = Duration::from_millis(100);
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -104,19 +93,21 @@ impl Copy {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .set("check.crcs", "true")
-            .set("enable.partition.eof", "true");
+            // Of each partition.
+            .set("queued.max.messages.kbytes", "4096");
         for (name, value) in &self.settings {
             config.set(name, value);
         }
+        // How a partition's end is told, whatever the settings say.
+        config.set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
-        let consumer = Arc::new(consumer);
-        let mut lanes = self.assign(&consumer)?;
+        let mut lanes = self.lanes(&config, &consumer)?;
         let producer = Producer::new(&self.to_brokers, &self.to_settings)?;
         let mut reached = BTreeMap::new();
         let (mut copied, mut committed_at) = (0, Instant::now());
         loop {
             for lane in lanes.iter_mut().filter(|lane| lane.next.is_none()) {
-                lane.fill(&consumer)
+                lane.fill()
                     .with_context(|| format!("cannot read what is to be copied from {}", self.brokers))?;
             }
             lanes.retain(|lane| lane.next.is_some());
@@ -140,16 +131,15 @@ impl Copy {
     }
 
     /// Begins each partition where the last copy ended; gives those that hold more now.
-    fn assign(&self, consumer: &Arc<BaseConsumer>) -> Result<Vec<Lane>> {
+    fn lanes(&self, config: &ClientConfig, consumer: &BaseConsumer) -> Result<Vec<Lane>> {
         let mut all = TopicPartitionList::new();
         for topic in self.from.iter().collect::<BTreeSet<_>>() {
-            all.add_partition_range(topic, 0, partitions(consumer.as_ref(), &self.brokers, topic)? - 1);
+            all.add_partition_range(topic, 0, partitions(consumer, &self.brokers, topic)? - 1);
         }
         let committed = consumer
             .committed_offsets(all, PATIENCE)
             .with_context(|| format!("cannot ask {} how far the last copy came", self.brokers))?;
-        let mut begin = TopicPartitionList::new();
-        let mut open = Vec::new();
+        let mut lanes = Vec::new();
         for one in committed.elements() {
             let (topic, partition) = (one.topic(), one.partition());
             let (earliest, end) = consumer
@@ -163,23 +153,21 @@ impl Copy {
                 _ => earliest,
             };
             if at < end {
+                let lane: BaseConsumer = config.create().context("cannot make a Kafka client")?;
+                let mut begin = TopicPartitionList::new();
                 begin
                     .add_partition_offset(topic, partition, Offset::Offset(at))
                     .context("an offset is not valid")?;
-                open.push((topic.to_owned(), partition, end));
+                lane.assign(&begin)
+                    .with_context(|| format!("{topic}[{partition}] cannot be read"))?;
+                lanes.push(Lane {
+                    consumer: lane,
+                    end,
+                    next: None,
+                });
             }
         }
-        consumer.assign(&begin).context("the topics cannot be read")?;
-        let lanes = open.into_iter().map(|(topic, partition, end)| {
-            let queue = consumer.split_partition_queue(&topic, partition);
-            let queue = queue.with_context(|| format!("{topic}[{partition}] is not known to the client"))?;
-            Ok(Lane {
-                queue,
-                end,
-                next: None,
-            })
-        });
-        lanes.collect()
+        Ok(lanes)
     }
 
     fn send(

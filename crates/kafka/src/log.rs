@@ -115,8 +115,7 @@ impl LogReader {
         list.add_partition_offset(topic, partition, Offset::Offset(offsets.start))
             .context("an offset is not valid")?;
         consumer.assign(&list).context("the assignment failed")?;
-        let queue = Queue::split(&consumer, topic, partition)
-            .with_context(|| format!("{topic}[{partition}] is not known to the client"))?;
+        let queue = Queue::whole(&consumer).context("the client has no queue")?;
         let mut batch = Batch::new();
         let mut heard_at = Instant::now();
         loop {
@@ -143,8 +142,6 @@ impl LogReader {
                 }
                 tracing::debug!("Kafka: {error}: {reason}");
             }
-            // Events of the client are served while it is polled.
-            consumer.poll(Duration::ZERO);
             if heard_at.elapsed() > SILENCE {
                 bail!(
                     "{} sent nothing of {topic}[{partition}] for {SILENCE:?}",

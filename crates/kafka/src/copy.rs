@@ -84,8 +84,12 @@ const COMMIT_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Copy {
-    /// Copies all that the sources hold now; gives the number of records.
-    pub fn run(&self, mut change: impl FnMut(&Original<'_>) -> Result<Copied>) -> Result<u64> {
+    /// Copies all that the sources held when `before` is called, which may look at it first; gives the number of records.
+    pub fn run<B>(
+        &self,
+        before: impl FnOnce() -> Result<B>,
+        mut change: impl FnMut(&mut B, &Original<'_>) -> Result<Copied>,
+    ) -> Result<(u64, B)> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -102,6 +106,7 @@ impl Copy {
         config.set("enable.partition.eof", "true");
         let consumer: BaseConsumer = config.create().context("cannot make a Kafka client")?;
         let mut lanes = self.lanes(&config, &consumer)?;
+        let mut known = before()?;
         let producer = Producer::new(&self.to_brokers, &self.to_settings)?;
         let mut reached = BTreeMap::new();
         let (mut copied, mut committed_at) = (0, Instant::now());
@@ -115,7 +120,7 @@ impl Copy {
             let next = oldest.and_then(|lane| lane.next.take());
             let is_over = next.is_none();
             if let Some(message) = next {
-                self.send(&producer, &message, &mut change)?;
+                self.send(&producer, &message, |original| change(&mut known, original))?;
                 copied += 1;
                 let key = (message.topic().to_owned(), message.partition());
                 reached.insert(key, message.offset() + 1);
@@ -125,7 +130,7 @@ impl Copy {
                 committed_at = Instant::now();
             }
             if is_over {
-                return Ok(copied);
+                return Ok((copied, known));
             }
         }
     }
@@ -174,7 +179,7 @@ impl Copy {
         &self,
         producer: &Producer,
         message: &OwnedMessage,
-        change: &mut impl FnMut(&Original<'_>) -> Result<Copied>,
+        change: impl FnOnce(&Original<'_>) -> Result<Copied>,
     ) -> Result<()> {
         let headers: Vec<(&str, &[u8])> = message.headers().map_or_else(Vec::new, |headers| {
             headers

@@ -82,15 +82,18 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         to: arguments.to,
     };
     let mut told = Told::default();
-    let copied = tokio::task::block_in_place(|| {
-        let links = match &config.identity {
-            None => None,
-            Some(identity) => Some(links(from, &copy, &mut readers, identity.link_within.0)?),
-        };
-        copy.run(|original| {
-            let reader = reader_of(&mut readers, original.topic)?;
-            copied(reader, original, links.as_ref(), &mut told)
-        })
+    let within_ms = config.identity.map(|identity| identity.link_within.0);
+    let (copied, _) = tokio::task::block_in_place(|| {
+        copy.run(
+            || {
+                let links = within_ms.map(|within_ms| links(from, &copy, &mut readers, within_ms));
+                Ok((links.transpose()?, readers))
+            },
+            |(links, readers), original| {
+                let reader = reader_of(readers, original.topic)?;
+                copied(reader, original, links.as_ref(), &mut told)
+            },
+        )
     })?;
     println!("copied {copied} records to {}", copy.to);
     if told.without_user > 0 {

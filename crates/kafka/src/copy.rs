@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -80,6 +80,29 @@ impl Lane {
     }
 }
 
+/// Asks a group's coordinator; again, where the broker is only about to become it, as of the first group ever.
+fn patiently<T>(mut ask: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
+    let begun = Instant::now();
+    loop {
+        let asked = ask();
+        let is_about_to = asked.as_ref().err().is_some_and(|error| {
+            matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::NotCoordinator
+                        | RDKafkaErrorCode::CoordinatorNotAvailable
+                        | RDKafkaErrorCode::CoordinatorLoadInProgress
+                )
+            )
+        });
+        if !is_about_to || begun.elapsed() > PATIENCE {
+            return asked;
+        }
+        std::thread::sleep(A_MOMENT);
+    }
+}
+
+const A_MOMENT: Duration = Duration::from_millis(200);
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -141,8 +164,7 @@ impl Copy {
         for topic in self.from.iter().collect::<BTreeSet<_>>() {
             all.add_partition_range(topic, 0, partitions(consumer, &self.brokers, topic)? - 1);
         }
-        let committed = consumer
-            .committed_offsets(all, PATIENCE)
+        let committed = patiently(|| consumer.committed_offsets(all.clone(), PATIENCE))
             .with_context(|| format!("cannot ask {} how far the last copy came", self.brokers))?;
         let mut lanes = Vec::new();
         for one in committed.elements() {
@@ -228,8 +250,7 @@ impl Copy {
         if offsets.count() == 0 {
             return Ok(());
         }
-        consumer
-            .commit(&offsets, CommitMode::Sync)
+        patiently(|| consumer.commit(&offsets, CommitMode::Sync))
             .context("how far the copy came cannot be committed")
     }
 }

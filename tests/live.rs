@@ -2,7 +2,6 @@
 //! and takes it down; one that cannot start its server fails.
 
 mod alerts;
-mod alerts_running;
 mod certificates;
 mod changes;
 mod channels;
@@ -25,6 +24,7 @@ mod secure;
 mod sketches;
 mod stage;
 mod starts;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

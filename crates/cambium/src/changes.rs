@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cambium_clickhouse::Client;
+use cambium_engine::quoted;
 use cambium_kafka::Producer;
 use serde_json::Value;
 
@@ -166,10 +167,6 @@ impl Changes {
             format!("INSERT INTO published_rows SELECT {topic}, fromUnixTimestamp64Milli({until_ms})");
         self.client.execute(&insert).await
     }
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
 /// One, as it is told.

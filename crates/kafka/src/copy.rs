@@ -107,12 +107,12 @@ const COMMIT_EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Copy {
-    /// Copies all that the sources held when `before` is called, which may look at it first; gives the number of records.
+    /// Copies all that the sources held when `before` is called, which makes what `change` is to know; gives the number of records.
     pub fn run<B>(
         &self,
         before: impl FnOnce() -> Result<B>,
         mut change: impl FnMut(&mut B, &Original<'_>) -> Result<Copied>,
-    ) -> Result<(u64, B)> {
+    ) -> Result<u64> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &self.brokers)
@@ -153,7 +153,7 @@ impl Copy {
                 committed_at = Instant::now();
             }
             if is_over {
-                return Ok((copied, known));
+                return Ok(copied);
             }
         }
     }

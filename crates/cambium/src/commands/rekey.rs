@@ -83,7 +83,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     };
     let mut told = Told::default();
     let within_ms = config.identity.map(|identity| identity.link_within.0);
-    let (copied, _) = tokio::task::block_in_place(|| {
+    let copied = tokio::task::block_in_place(|| {
         copy.run(
             || {
                 let links = within_ms.map(|within_ms| links(from, &copy, &mut readers, within_ms));

@@ -165,10 +165,9 @@ impl Processor for Attribution {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day) <= cutoff;
+        let end = |day| self.days.end(day);
         let put = |day, cell: &Cell, credit, context: &mut Context<'_>| self.put(day, *cell, credit, context);
-        state.credit.forget(context, is_over, put);
+        state.credit.forget(context, end, put);
     }
 
     fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {

@@ -108,11 +108,10 @@ impl Processor for Acquisition {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |minute| (i64::from(minute) + 1) * MINUTE_MS <= cutoff;
+        let end = |minute| (i64::from(minute) + 1) * MINUTE_MS;
         let put =
             |minute, slice: &Slice, users, context: &mut Context<'_>| self.put(minute, slice, users, context);
-        state.users.forget(context, is_over, put);
+        state.users.forget(context, end, put);
     }
 
     fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {

@@ -168,10 +168,9 @@ impl Processor for Activation {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day).saturating_add(self.within_ms) <= cutoff;
+        let end = |day| self.days.end(day).saturating_add(self.within_ms);
         let put = |day, cell: &Cell, users, context: &mut Context<'_>| self.put(day, cell, users, context);
-        state.users.forget(context, is_over, put);
+        state.users.forget(context, end, put);
     }
 
     fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {

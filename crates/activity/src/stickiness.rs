@@ -148,11 +148,10 @@ impl Processor for Stickiness {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
         for (tally, calendar) in self.tallies(state) {
             tally.forget(
                 context,
-                |number| calendar.end(number) <= cutoff,
+                |number| calendar.end(number),
                 |number, active, users, context| put(calendar, number, *active, users, context),
             );
         }

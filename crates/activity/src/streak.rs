@@ -153,9 +153,8 @@ impl Processor for Streak {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day) <= cutoff;
-        state.days.forget(context, is_over, |day, cell, users, context| {
+        let end = |day| self.days.end(day);
+        state.days.forget(context, end, |day, cell, users, context| {
             self.put(day, *cell, users, context)
         });
     }

@@ -110,15 +110,22 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
         }
     }
 
-    /// Forgets the first periods, as long as they are over: nobody enters or leaves them any more. What is forgotten is
-    /// given to `put` before.
+    /// Forgets the first periods, as long as they have ended (`end` says when) before anything that may still come: nobody enters
+    /// or leaves them any more. What is forgotten is given to `put` before.
     pub fn forget(
         &mut self,
         context: &mut Context<'_>,
-        is_over: impl Fn(i32) -> bool,
+        end: impl Fn(i32) -> i64,
         put: impl FnMut(i32, &K, u64, &mut Context<'_>),
     ) {
-        let first_is_over = |tally: &Self| tally.periods.keys().next().is_some_and(|first| is_over(*first));
+        let cutoff = context.cutoff();
+        let first_is_over = |tally: &Self| {
+            tally
+                .periods
+                .keys()
+                .next()
+                .is_some_and(|first| end(*first) <= cutoff)
+        };
         if !first_is_over(self) {
             return;
         }

@@ -219,10 +219,9 @@ impl Processor for Churn {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day) <= cutoff;
+        let end = |day| self.days.end(day);
         let put = |day, cell: &Cell, users, context: &mut Context<'_>| self.put(day, cell, users, context);
-        state.users.forget(context, is_over, put);
+        state.users.forget(context, end, put);
     }
 
     fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {

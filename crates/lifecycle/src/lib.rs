@@ -157,10 +157,9 @@ impl Processor for Lifecycle {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
         state.users.forget(
             context,
-            |period| self.calendar.end(period) <= cutoff,
+            |period| self.calendar.end(period),
             |period, cell, users, context| self.put(period, cell, users, context),
         );
     }

@@ -160,10 +160,7 @@ impl Processor for Badge {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        state
-            .users
-            .forget(context, |day| self.days.end(day) <= cutoff, put);
+        state.users.forget(context, |day| self.days.end(day), put);
     }
 
     fn rest(&self, _: u64, user: &mut User, context: &mut Context<'_>) {

@@ -250,9 +250,8 @@ impl Processor for Levels {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day) <= cutoff;
-        state.users.forget(context, is_over, |day, step, users, context| {
+        let end = |day| self.days.end(day);
+        state.users.forget(context, end, |day, step, users, context| {
             self.put(day, *step, users, context)
         });
     }

@@ -130,9 +130,8 @@ impl Processor for Points {
     }
 
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
-        let is_over = |day| self.days.end(day) <= cutoff;
-        state.sums.forget(context, is_over, |day, cell, amount, context| {
+        let end = |day| self.days.end(day);
+        state.sums.forget(context, end, |day, cell, amount, context| {
             self.put(day, *cell, amount, context)
         });
     }

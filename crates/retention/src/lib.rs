@@ -216,10 +216,9 @@ impl Processor for Retention {
 
     /// Nobody enters a cohort any more, or returns to it, whose last period is over.
     fn advance(&self, state: &mut State, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
         state.users.forget(
             context,
-            |number| self.span.end(number, self.periods) <= cutoff,
+            |number| self.span.end(number, self.periods),
             |number, cell, users, context| self.put(number, cell, users, context),
         );
     }

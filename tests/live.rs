@@ -12,6 +12,7 @@ mod files;
 mod forgetting;
 mod hook;
 mod hostile;
+mod identity;
 mod kafka;
 mod keeping;
 mod keys;

@@ -25,6 +25,11 @@ FROM
     SELECT app, event, bucket, day, platform, app_version, channel, campaign, country, properties, 0 AS n, s.users AS who
     FROM count_sets AS s
     WHERE definition IN (SELECT id FROM shown)
+    UNION ALL
+    SELECT app, event, bucket, day, platform, app_version, channel, campaign, country, properties, 0 AS n,
+        arrayReduce('uniqCombined64State', [user]) AS who
+    FROM count_device_rows FINAL
+    WHERE definition IN (SELECT id FROM shown)
 )
 GROUP BY app, event, bucket, day, platform, app_version, channel, campaign, country, properties
 COMMENT 'How often each event happened and who did it, by minute and slice';

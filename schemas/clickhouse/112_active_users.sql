@@ -9,7 +9,14 @@ CREATE OR REPLACE VIEW active_users
 AS SELECT app, metric, grain,
     multiIf(grain = 'day', s.day, grain = 'month', toStartOfMonth(s.day), s.day - toIntervalDay((toDayOfWeek(s.day) + 7 - week_start) % 7)) AS day,
     uniqCombined64Merge(s.users) AS users
-FROM (SELECT app, definition, day, users FROM unique_sets WHERE grain = 'day' AND definition IN (SELECT id FROM shown WHERE kind = 'unique')) AS s
+FROM
+(
+    SELECT app, definition, day, users FROM unique_sets
+    WHERE grain = 'day' AND definition IN (SELECT id FROM shown WHERE kind = 'unique')
+    UNION ALL
+    SELECT app, definition, day, arrayReduce('uniqCombined64State', [user]) AS users FROM unique_device_rows FINAL
+    WHERE grain = 'day' AND definition IN (SELECT id FROM shown WHERE kind = 'unique')
+) AS s
 INNER JOIN (SELECT id, name AS metric, week_start FROM shown WHERE kind = 'unique') AS d ON s.definition = d.id
 ARRAY JOIN ['day', 'week', 'month'] AS grain
 GROUP BY app, metric, grain, day

@@ -6,13 +6,13 @@ use cambium_clickhouse::tables_with;
 use cambium_engine::{of_version, origin_hash};
 use cambium_simulate::funnel::{ByStep, Funnel, Order, Step};
 use cambium_simulate::sessions::sessions;
-use cambium_simulate::{Account, Record, Truth};
+use cambium_simulate::{Account, Event, Record, Truth};
 use cambium_snapshots::Change;
 
 use super::process::still_runtime;
 use super::world::{LATER, LATER_RELEASE, WITH_PAST, World};
 use crate::replay::case::{Case, MINUTE};
-use crate::replay::check::{check as check_views, check_funnel};
+use crate::replay::check::{active, check as check_views, check_funnel};
 use crate::replay::model::{Model, Row, Value, definition, number, text};
 
 impl World {
@@ -98,13 +98,14 @@ impl World {
             .filter(|row| text(row, "name") == LATER && number(row, "generation") == i128::from(WITH_PAST))
             .map(|row| number(row, "id") as u64)
             .collect();
-        let arrivals = server.model.rows("unique_arrivals").into_iter();
-        let held: BTreeSet<_> = arrivals
-            .filter(|row| definition(row).is_some_and(|id| with_past.contains(&id)))
-            .map(|row| (number(row, "day") as i32, number(row, "users") as u64))
+        let held: BTreeSet<_> = active(&server.model)
+            .filter(|(row, _)| definition(row).is_some_and(|id| with_past.contains(&id)))
+            .map(|(row, user)| (number(row, "day") as i32, user))
             .collect();
+        // What a device did may be its user's by now.
+        let stays = |event: &&Event| event.names_user || self.case.rules.link_within_ms.is_none();
         let events = truth.events.iter().filter(|event| event.event == "a");
-        for event in events.filter(|event| !self.is_left_out(event.user)) {
+        for event in events.filter(stays).filter(|event| !self.is_left_out(event.user)) {
             let place = (truth.day(event.time), event.user);
             assert!(
                 held.contains(&place),
@@ -255,11 +256,18 @@ impl World {
         // what they still did.
         let with_times = generation != WITH_PAST;
         check_funnel(case, &truth, model, (LATER, &funnel), with_times);
-        let arrivals = model.rows("unique_arrivals").into_iter();
-        let found: BTreeSet<_> = arrivals
-            .map(|row| (number(row, "day") as i32, number(row, "users") as u64))
+        let has_identity = case.rules.link_within_ms.is_some();
+        // What was counted otherwise before is left as it was by a link that comes later.
+        if case.is_upgraded && has_identity {
+            return;
+        }
+        let is_unseen = |user: u64| has_identity && self.is_left_out(user);
+        let found: BTreeSet<_> = active(model)
+            .filter(|(_, user)| !is_unseen(*user))
+            .map(|(row, user)| (number(row, "day") as i32, user))
             .collect();
         let events = truth.events.iter().filter(|event| event.event == "a");
+        let events = events.filter(|event| !is_unseen(event.user));
         let expected = events.map(|event| (truth.day(event.time), event.user));
         assert_eq!(found, expected.collect(), "users of a metric that was added");
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
+use cambium_simulate::truth::hash;
 use cambium_simulate::{Dropped, Record, Rules, Truth, Which};
 use cambium_snapshots::{Change, Snapshots, Store};
 use fastrand::Rng;
@@ -635,7 +636,8 @@ fn somebody(case: &Case, seed: u64) -> u64 {
     truth
         .events
         .get(random.usize(..truth.events.len().max(1)))
-        .map_or(0, |event| event.user)
+        .filter(|event| event.names_user)
+        .map_or(hash("u0"), |event| event.user)
 }
 
 fn in_first_generation(setup: &Setup) -> Setup {

@@ -240,7 +240,7 @@ fn what_is_written_beside_the_numbers_is_configured() {
     let ttls = "SELECT name FROM system.tables WHERE database = 'cambium' AND create_table_query LIKE '% TTL %' ORDER BY name";
     assert_eq!(
         place.query(ttls),
-        "alert_sample_rows\nrejected_rows\nrolling_rows\nsession_rows\nunique_sets\n"
+        "alert_sample_rows\nrejected_rows\nrolling_rows\nsession_rows\nunique_device_rows\nunique_sets\n"
     );
     place.query("OPTIMIZE TABLE session_rows FINAL");
     assert_eq!(place.query("SELECT count() FROM sessions"), "0\n");
@@ -319,10 +319,11 @@ fn the_columns_of_views_are_what_they_say() {
          [[churn]]\nname = \"c\"\nafter = \"1 day\"\n\
          [[points]]\nname = \"p\"\nearn = [{ event = \"e\", points = 2 }]\nexpiry = \"9 days\"\n\
          [[level]]\nname = \"v\"\nof = \"p\"\nlevels = [{ name = \"one\", at = 1 }]\n\
-         [[badge]]\nname = \"b\"\nevent = \"e\"\ncount = 1\n",
+         [[badge]]\nname = \"b\"\nevent = \"e\"\ncount = 1\n[identity]\n",
     );
     let lines = line("u1", "e", START) + &line("u1", "f", START + 1) + "no event\n";
-    place.write("e.jsonl", lines.as_bytes());
+    let both = line("u1", "e", START).replace("\"user_id\"", "\"anonymous_id\":\"d\",\"user_id\"");
+    place.write("e.jsonl", (lines + &both).as_bytes());
     place.replay(&["e.jsonl"]);
     let _engine = place.engine();
     for view in [
@@ -354,6 +355,7 @@ fn the_columns_of_views_are_what_they_say() {
         "user_levels",
         "badges",
         "user_badges",
+        "links",
         "progress",
         "records",
         "rejected_events",

@@ -106,6 +106,7 @@ async fn users_on_several_partitions_are_found_and_mended() {
         zone: "UTC".to_owned(),
         lateness_ms: 86_400_000,
         skew_ms: 300_000,
+        link_within_ms: None,
         drops: Vec::new(),
     };
     let truth = Truth::new(&records, &rules);

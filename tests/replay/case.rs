@@ -31,10 +31,17 @@ impl Case {
     pub fn new(random: &mut Rng) -> Case {
         let zone = ["UTC", "Asia/Shanghai", "America/New_York", "Asia/Kolkata"][random.usize(..4)];
         let lateness_ms = [2 * HOUR, 6 * HOUR, 24 * HOUR][random.usize(..3)];
+        // Drawn aside, so that the cases of earlier seeds stay what they are.
+        let mut of_devices = Rng::with_seed(random.clone().u64(..));
+        let link_within_ms = match of_devices.u8(..3) {
+            0 => Some([HOUR, 12 * HOUR, 72 * HOUR][of_devices.usize(..3)]),
+            _ => None,
+        };
         let rules = Rules {
             zone: zone.to_owned(),
             lateness_ms,
             skew_ms: 5 * MINUTE,
+            link_within_ms,
             drops: Vec::new(),
         };
         // Drawn aside, so that the cases of earlier seeds stay what they are.
@@ -56,6 +63,9 @@ impl Case {
             funnels.push(funnel);
         }
         configuration += people_text;
+        if let Some(ms) = link_within_ms {
+            configuration += &format!("[identity]\nlink_within = \"{} h\"\n", ms / HOUR);
+        }
         let partitions = random.i32(1..=3);
         Case {
             configuration,
@@ -63,7 +73,13 @@ impl Case {
             sessions,
             funnels,
             people: Some(people),
-            records: records(random, partitions, lateness_ms, pace),
+            records: records(
+                random,
+                partitions,
+                lateness_ms,
+                pace,
+                link_within_ms.map(|_| of_devices),
+            ),
             partitions,
             forgotten: None,
             is_upgraded: false,
@@ -193,7 +209,14 @@ pub fn funnel(random: &mut Rng) -> (String, Funnel) {
 
 /// A few users who do a lot within hours, or within days or weeks, often at the same instant; out of order, some too late,
 /// some twice, some broken, some with a clock that is ahead.
-fn records(random: &mut Rng, partitions: i32, lateness_ms: i64, pace: i64) -> Vec<Record> {
+/// Where devices are given, users sign in on some, now and then another one, and do a part of what they do before that.
+fn records(
+    random: &mut Rng,
+    partitions: i32,
+    lateness_ms: i64,
+    pace: i64,
+    mut devices: Option<Rng>,
+) -> Vec<Record> {
     let users = random.u32(1..=4);
     let mut records = Vec::new();
     let mut offsets = vec![0; partitions as usize];
@@ -215,8 +238,15 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64, pace: i64) -> Ve
             now - late
         };
         let user = random.u32(..users);
+        let partition = (user as i32) % partitions;
+        let (ids, apart_ms) = match &mut devices {
+            Some(random) => ids(random, user, partition),
+            None => (format!(r#""user_id":"u{user}""#), 0),
+        };
+        // Which of two events at one instant came first is not said where they came under two ids.
+        let (now, time) = (now + apart_ms, time + apart_ms);
         let mut payload = format!(
-            r#"{{"app":"{}","properties":{{"price":{},"plan":{}}},"event":"{event}","user_id":"u{user}","timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
+            r#"{{"app":"{}","properties":{{"price":{},"plan":{}}},"event":"{event}",{ids},"timestamp":{time},"message_id":"m{}","platform":"{}","channel":"{}","session_id":"{}"}}"#,
             if user == 0 && random.u8(..4) == 0 {
                 "t"
             } else {
@@ -236,7 +266,6 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64, pace: i64) -> Ve
         if random.u8(..30) == 0 {
             payload.truncate(20);
         }
-        let partition = (user as i32) % partitions;
         let offset = &mut offsets[partition as usize];
         records.push(Record {
             partition,
@@ -248,4 +277,26 @@ fn records(random: &mut Rng, partitions: i32, lateness_ms: i64, pace: i64) -> Ve
         *offset += if random.u8(..20) == 0 { 2 } else { 1 };
     }
     records
+}
+
+/// The ids of an event: a user's, a device's, or both; and how far it lies from those of other ids.
+fn ids(random: &mut Rng, user: u32, partition: i32) -> (String, i64) {
+    // Two devices a user, one for all of a partition, and an id that is a device's and a user's.
+    let device = match random.u8(..8) {
+        0..5 => format!("d{user}"),
+        5 => format!("e{user}"),
+        6 => format!("p{partition}"),
+        _ => format!("u{user}"),
+    };
+    let apart_ms = match device.as_bytes()[0] {
+        b'd' => 1 + 2 * i64::from(user),
+        b'e' => 2 + 2 * i64::from(user),
+        b'p' => 51,
+        _ => 100,
+    };
+    match random.u8(..10) {
+        0..5 => (format!(r#""user_id":"u{user}""#), 0),
+        5..9 => (format!(r#""anonymous_id":"{device}""#), apart_ms),
+        _ => (format!(r#""user_id":"u{user}","anonymous_id":"{device}""#), 0),
+    }
 }

@@ -85,6 +85,7 @@ fn case<'e>(
             zone: "UTC".to_owned(),
             lateness_ms: 24 * 60 * MINUTE,
             skew_ms: 5 * MINUTE,
+            link_within_ms: None,
             drops: Vec::new(),
         },
         sessions: SessionRules::default(),

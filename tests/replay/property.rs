@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use super::case::Case;
 use super::check::{account, check};
-use super::model::Model;
+use super::model::{Model, Row, number};
 
 const CASES: u64 = 1000;
 
@@ -23,6 +23,7 @@ pub struct Seen {
     late_events_that_undo_a_try: usize,
     crashes: usize,
     second_owners: usize,
+    devices_that_became_users: usize,
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn views_are_the_naive_truth() {
         ("late events that undo a try", seen.late_events_that_undo_a_try),
         ("crashes", seen.crashes),
         ("second owners", seen.second_owners),
+        ("devices that became users", seen.devices_that_became_users),
     ] {
         assert!(count >= least, "{what}: in {count} of {CASES} cases only");
     }
@@ -65,6 +67,7 @@ impl Seen {
         self.late_events_that_undo_a_try += other.late_events_that_undo_a_try.min(1);
         self.crashes += other.crashes.min(1);
         self.second_owners += other.second_owners.min(1);
+        self.devices_that_became_users += other.devices_that_became_users.min(1);
     }
 }
 
@@ -101,6 +104,8 @@ pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, A
     }
     seen.late_events_that_join_sessions = model.sessions_gone;
     seen.late_events_that_undo_a_try = model.steps_undone;
+    let of_device = |row: &&Row| row.contains_key("user") && number(row, "deleted") == 1;
+    seen.devices_that_became_users = model.newest("unique_device_rows").filter(of_device).count();
     (case, model, accounts)
 }
 

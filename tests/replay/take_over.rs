@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cambium::Processors;
 use cambium::config::Config;
-use cambium_engine::{HashKey, List, Partition, Setup, Topic};
+use cambium_engine::{HashKey, Identity, List, Partition, Processor, Setup, Topic};
 use cambium_event::Record;
 use fastrand::Rng;
 
@@ -30,9 +30,10 @@ fn a_definition_with_a_past_was_there_from_the_start() {
     println!("{by_kind:?}");
     let mut kinds = Vec::new();
     Processors::kinds(&mut kinds);
+    // Whose an event is has no past of its own.
     assert!(
         seeds.is_some()
-            || by_kind.values().all(|cases| *cases > CASES as usize / 4) && by_kind.len() == kinds.len()
+            || by_kind.values().all(|cases| *cases > CASES as usize / 4) && by_kind.len() == kinds.len() - 1
     );
 }
 
@@ -49,7 +50,11 @@ fn run(random: &mut Rng) -> Vec<(String, String)> {
     let case = Case::new(random);
     let after = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
     let (mut before, mut changed) = (after.clone(), Vec::new());
-    for spec in &mut before.definitions {
+    for spec in before
+        .definitions
+        .iter_mut()
+        .filter(|spec| spec.kind != Identity::KIND)
+    {
         if random.bool() {
             // Another generation is another definition.
             spec.generation += 1;
@@ -99,9 +104,9 @@ fn run_with_front(random: &mut Rng) {
     let mut case = Case::new(random);
     let after = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
     let mut before = after.clone();
-    before
-        .definitions
-        .iter_mut()
+    let definitions = before.definitions.iter_mut();
+    definitions
+        .filter(|spec| spec.kind != Identity::KIND)
         .for_each(|spec| spec.generation += 1);
     let names = after.definitions.iter();
     let past = Setup {

@@ -6,7 +6,7 @@
 
 use cambium_engine::{
     Calendar, Chosen, Compiler, Context, DefinitionError, Duration, EventNames, Input, Kind, MINUTE_MS,
-    Matcher, Period, Processor, Renames, Table, Tally,
+    Matcher, Period, Processor, Renames, Replaced, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -55,6 +55,8 @@ const PAUSE_MS: i64 = 30 * MINUTE_MS;
 
 /// An event's place among a user's: its time, and at one instant its place in the log.
 type Place = (i64, i64);
+/// Before all others.
+const FIRST: Place = (i64::MIN, i64::MIN);
 /// The numbers of a channel and a campaign.
 type Whence = (u32, u32);
 
@@ -150,12 +152,22 @@ impl Processor for Attribution {
         if !is_looked_at && !is_goal {
             return;
         }
-        for (day, cell, credit) in before {
-            state.credit.add(day, cell, -i64::from(credit));
-        }
-        for (day, cell, credit) in self.credited(known, place) {
-            state.credit.add(day, cell, i64::from(credit));
-        }
+        move_credit(state, before, self.credited(known, place));
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let credited = |user: &User| {
+            let known = user.0.as_ref();
+            known.map(|known| self.credited(known, FIRST)).unwrap_or_default()
+        };
+        move_credit(state, credited(&before), credited(user));
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -215,6 +227,15 @@ const CAMPAIGN: usize = 3;
 fn rename((channel, campaign): &mut Whence, renames: &Renames) {
     *channel = renames.number(Kind::Dimension(CHANNEL), *channel);
     *campaign = renames.number(Kind::Dimension(CAMPAIGN), *campaign);
+}
+
+fn move_credit(state: &mut State, before: Credits, after: Credits) {
+    for (day, cell, credit) in before {
+        state.credit.add(day, cell, -i64::from(credit));
+    }
+    for (day, cell, credit) in after {
+        state.credit.add(day, cell, i64::from(credit));
+    }
 }
 
 /// A goal's day, who gets something of it, and how much.

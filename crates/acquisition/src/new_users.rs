@@ -1,8 +1,8 @@
 //! New users: whose first event ever in the app it was, by minute.
 
 use cambium_engine::{
-    By, Compiler, Context, DefinitionError, Filter, Input, MINUTE_MS, Processor, Renames, Slice, Table,
-    Tally, Zone,
+    By, Compiler, Context, DefinitionError, Filter, Input, MINUTE_MS, Processor, Renames, Replaced, Slice,
+    Table, Tally, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +99,22 @@ impl Processor for Acquisition {
             state.users.enter(minute(input.time), slice);
         }
         *user = User::Seen(input.time, slice);
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| match user {
+            User::Seen(first, Some(slice)) => Some((minute(*first), slice.clone())),
+            _ => None,
+        };
+        let (from, to) = (counted(&before), counted(user));
+        state.users.move_user(from.as_slice(), to.as_slice());
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {

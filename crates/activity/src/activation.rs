@@ -2,7 +2,7 @@
 
 use cambium_engine::{
     By, ByName, Calendar, Compiler, Context, DefinitionError, Duration, EventNames, Input, Matcher, Period,
-    Processor, Renames, Slice, Table, Tally, time_bin,
+    Processor, Renames, Replaced, Slice, Table, Tally, time_bin,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -160,6 +160,21 @@ impl Processor for Activation {
         }
         state.users.move_user(&before, &self.counted(begun));
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| match user.0.as_deref() {
+            Some(Known::Begun(begun)) => self.counted(begun),
+            _ => SmallVec::new(),
+        };
+        state.users.move_user(&counted(&before), &counted(user));
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {

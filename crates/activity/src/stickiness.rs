@@ -1,8 +1,8 @@
 //! Stickiness: of the users of a week or month, how many were active on one day of it, on two, on three.
 
 use cambium_engine::{
-    Calendar, Chosen, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames, Table,
-    Tally,
+    Calendar, Chosen, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames,
+    Replaced, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -82,6 +82,9 @@ impl Days {
     }
 }
 
+/// By number, on how many days of each.
+type Ranges = SmallVec<[(i32, u8); 4]>;
+
 #[derive(Default, Serialize, Deserialize)]
 pub struct State {
     weeks: Tally<u8>,
@@ -139,6 +142,28 @@ impl Processor for Stickiness {
         self.forget_settled(days, context.cutoff());
     }
 
+    fn replace(
+        &self,
+        state: &mut State,
+        before: Days,
+        days: &mut Days,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        for (month, was) in &before.0 {
+            let active = days.of(*month);
+            if active != *was {
+                let (row, _) = context.versioned_behind(&ACTIVE_DAYS, active == 0);
+                row.u64(replaced.user)
+                    .date(self.months.first_day(*month))
+                    .u32(active);
+            }
+        }
+        let [(weeks, months), (weeks_now, months_now)] = [&before, days].map(|days| self.counted(days));
+        state.weeks.move_user(&weeks, &weeks_now);
+        state.months.move_user(&months, &months_now);
+    }
+
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
         for (tally, calendar) in self.tallies(state) {
             tally.flush(context, |number, active, users, context| {
@@ -175,6 +200,25 @@ impl Processor for Stickiness {
 impl Stickiness {
     fn tallies<'s>(&'s self, state: &'s mut State) -> [(&'s mut Tally<u8>, &'s Calendar); 2] {
         [(&mut state.weeks, &self.weeks), (&mut state.months, &self.months)]
+    }
+
+    /// The weeks and the months that a user is counted in, each with the number of days.
+    fn counted(&self, days: &Days) -> (Ranges, Ranges) {
+        let (mut weeks, mut months) = (Ranges::new(), Ranges::new());
+        for (month, active) in &days.0 {
+            if self.per != Some(Range::Week) {
+                months.push((*month, active.count_ones() as u8));
+            }
+            let first_day = self.months.first_day(*month);
+            let active = (0..32).filter(|day| active >> day & 1 == 1);
+            let of_days = active.map(|day| self.weeks.number_of_day(first_day + day));
+            for week in of_days.filter(|_| self.per != Some(Range::Month)) {
+                if weeks.iter().all(|(known, _)| *known != week) {
+                    weeks.push((week, self.days_of_week(days, week)));
+                }
+            }
+        }
+        (weeks, months)
     }
 
     /// On how many days of a week the user was active.

@@ -5,7 +5,7 @@
 
 use cambium_engine::{
     Calendar, Chosen, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Period, Processor,
-    Renames, Table, Tally,
+    Renames, Replaced, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -83,6 +83,8 @@ struct Run {
 
 /// A state and a length.
 type Cell = (u8, u32);
+/// The days that a user is counted on, and the length of their longest streak.
+type Counted = (SmallVec<[(i32, Cell); 8]>, u32);
 
 #[derive(Default, Serialize, Deserialize)]
 pub struct State {
@@ -129,17 +131,27 @@ impl Processor for Streak {
         if known.run.is_some_and(|run| run.last >= day) {
             return;
         }
-        let (before, longest_before) = self.counted(known);
+        let before = self.counted(known);
         known.recent.insert(at, day);
-        let (after, longest) = self.counted(known);
-        state.days.move_user(&before, &after);
-        if longest != longest_before {
-            if longest_before > 0 {
-                state.longest.leave(EVER, longest_before);
-            }
-            state.longest.enter(EVER, longest);
-        }
+        self.move_user(state, before, self.counted(known));
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| {
+            user.0
+                .as_ref()
+                .map(|known| self.counted(known))
+                .unwrap_or_default()
+        };
+        self.move_user(state, counted(&before), counted(user));
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -208,8 +220,15 @@ impl Streak {
         }
     }
 
+    fn move_user(&self, state: &mut State, before: Counted, after: Counted) {
+        state.days.move_user(&before.0, &after.0);
+        let ever = |longest: u32| (longest > 0).then_some((EVER, longest));
+        let (from, to) = (ever(before.1), ever(after.1));
+        state.longest.move_user(from.as_slice(), to.as_slice());
+    }
+
     /// Where a user is counted from the settled day on, and the length of their longest streak.
-    fn counted(&self, known: &Known) -> (SmallVec<[(i32, Cell); 8]>, u32) {
+    fn counted(&self, known: &Known) -> Counted {
         let mut counted = SmallVec::new();
         let (mut run, mut longest) = (known.run, known.longest);
         // What a streak leaves behind its last day, up to the day on which the next event comes.

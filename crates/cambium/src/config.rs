@@ -20,7 +20,7 @@ use cambium_notify::{Channel, Settings as Watching, pipeline_rules};
 
 pub use names::Names;
 pub use secrets::in_file;
-pub use sections::{Changes, ClickHouse, Format, Http, Identity, Kafka, Snapshots, Source, Start, Users};
+pub use sections::{Changes, ClickHouse, Format, Http, Kafka, Snapshots, Source, Start, Users};
 use sections::{Sections, nearest};
 
 /// Something is wrong with the configuration: exit code 2.
@@ -54,7 +54,6 @@ pub struct Config {
     channels: Vec<channels::Written>,
     pub alerts: alerts::Alerts,
     pub changes: Changes,
-    pub identity: Option<Identity>,
     rules: Vec<Rule>,
     pub setup: Setup,
     pub names: Names,
@@ -135,7 +134,6 @@ impl Config {
             channels: sections.channel,
             alerts: sections.alerts,
             changes: sections.changes,
-            identity: sections.identity,
             rules,
             setup,
             names: named,

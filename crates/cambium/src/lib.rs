@@ -13,6 +13,7 @@ mod workers;
 use cambium_acquisition::{Acquisition, Attribution};
 use cambium_activity::{Activation, Stickiness, Streak};
 use cambium_counts::EventCounts;
+use cambium_engine::Identity;
 use cambium_funnels::Funnel;
 use cambium_lifecycle::{Churn, Lifecycle};
 use cambium_membership::{Badge, Levels, Points};
@@ -37,4 +38,5 @@ pub type Processors = cambium_engine::list!(
     Points,
     Levels,
     Badge,
+    Identity,
 );

@@ -83,6 +83,7 @@ impl Keep {
             ("count_rows", all("bucket", self.counts)),
             ("count_sets", all("bucket", self.counts)),
             ("unique_sets", each("bucket", "grain", grains)),
+            ("unique_device_rows", each("bucket", "grain", grains)),
             ("rolling_rows", each("at", "slices", slices)),
             ("session_rows", all(DAY, self.sessions)),
             ("funnel_sets", all("bucket", hours_of_days)),

@@ -15,7 +15,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [(&str, &str); 95] = [
+static FILES: [(&str, &str); 99] = [
     file!("010_definition_rows.sql"),
     file!("011_definition_generations.sql"),
     file!("011_definition_names.sql"),
@@ -66,6 +66,9 @@ static FILES: [(&str, &str); 95] = [
     file!("057_badge_rows.sql"),
     file!("058_badge_user_rows.sql"),
     file!("059_published_rows.sql"),
+    file!("060_count_device_rows.sql"),
+    file!("061_unique_device_rows.sql"),
+    file!("062_link_rows.sql"),
     file!("099_called.sql"),
     file!("100_shown.sql"),
     file!("101_definitions.sql"),
@@ -111,6 +114,7 @@ static FILES: [(&str, &str); 95] = [
     file!("147_user_levels.sql"),
     file!("148_badges.sql"),
     file!("149_user_badges.sql"),
+    file!("150_links.sql"),
 ];
 
 /// A table, as its file describes it.

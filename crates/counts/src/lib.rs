@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cambium_engine::{
     Bug, By, Compiler, Context, DefinitionError, Input, Kept, Kind, MINUTE_MS, Map, Processor, Renames,
-    Slice, Table, Zone, bug,
+    Replaced, Slice, Table, Zone, bug,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -72,6 +72,31 @@ pub static ARRIVALS: Table = Table {
         ("users", "Array(UInt64)"),
     ],
 };
+
+/// Devices that did an event of a minute and may still become somebody's: one that does is taken out again.
+pub static DEVICES: Table = Table {
+    name: "count_device_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("user", "UInt64"),
+        ("event", "LowCardinality(String)"),
+        ("bucket", "DateTime('UTC')"),
+        ("day", "Date"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
+    ],
+};
+
+/// A count: the minute since 1970, the event and the slice.
+type Key = (u32, u32, Slice);
 
 /// How many counts a user is remembered to be in.
 const REMEMBERED: usize = 4;
@@ -173,6 +198,11 @@ impl Processor for EventCounts {
         context: &mut Context<'_>,
     ) {
         let number = minute_number(input.time);
+        if input.is_moved {
+            let key = (number, input.name, self.by.slice(input, context.names));
+            self.put_arrivals(&key, &[input.user], context);
+            return;
+        }
         let minute = counts.minutes.entry(number).or_default().change();
         let key = (input.name, self.by.slice(input, context.names));
         let place = match minute.places.get(&key) {
@@ -181,12 +211,41 @@ impl Processor for EventCounts {
         };
         let count = &mut minute.counts[place as usize];
         count.events += 1;
-        if entered.enter((number, place)) {
+        let is_new = entered.enter((number, place));
+        if is_new && !input.is_guest {
             count.arrivals.push(input.user);
             context.rows.wait_for_users(1);
         }
         if !std::mem::replace(&mut count.is_changed, true) {
             counts.changed.insert(number);
+        }
+        if is_new && input.is_guest {
+            let key = (number, input.name, self.by.slice(input, context.names));
+            self.put_device(&key, input.user, false, context);
+        }
+    }
+
+    /// That an event happened stays counted; whose it was is not.
+    fn replace(
+        &self,
+        _: &mut Counts,
+        _: Entered,
+        entered: &mut Entered,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        // It bears places in the partition's minutes, and was worked out without them.
+        *entered = Entered::default();
+        let mut keys = |inputs: &[Input<'_>]| -> BTreeSet<Key> {
+            let key = |input: &Input<'_>| {
+                let slice = self.by.slice(input, context.names);
+                (minute_number(input.time), input.name, slice)
+            };
+            inputs.iter().map(key).collect()
+        };
+        let (moved, stays) = (keys(replaced.moved), keys(replaced.stays));
+        for key in moved.difference(&stays) {
+            self.put_device(key, replaced.user, true, context);
         }
     }
 
@@ -200,7 +259,7 @@ impl Processor for EventCounts {
 
     /// Minutes that are over have no counts any more.
     fn rest(&self, _: u64, entered: &mut Entered, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
+        let cutoff = context.accepts_from();
         entered.0.retain(|(number, _)| !is_over(*number, cutoff));
     }
 
@@ -220,7 +279,7 @@ impl Processor for EventCounts {
     fn rename_user(&self, _: &mut Entered, _: &Renames) {}
 
     fn advance(&self, counts: &mut Counts, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
+        let cutoff = context.accepts_from();
         let is_over = |number: u32| is_over(number, cutoff);
         if !counts
             .minutes
@@ -261,6 +320,33 @@ fn is_over(number: u32, cutoff: i64) -> bool {
 }
 
 impl EventCounts {
+    fn put_arrivals(&self, (minute, event, slice): &Key, users: &[u64], context: &mut Context<'_>) {
+        let start = i64::from(*minute) * MINUTE_MS;
+        let (row, names) = context.arrivals(&ARRIVALS);
+        let row = row
+            .text(names.text(Kind::Event, *event))
+            .datetime(start)
+            .date(self.zone.day(start).number);
+        self.by.write(slice, names, row).u64s(users);
+    }
+
+    fn put_device(
+        &self,
+        (minute, event, slice): &Key,
+        device: u64,
+        deleted: bool,
+        context: &mut Context<'_>,
+    ) {
+        let start = i64::from(*minute) * MINUTE_MS;
+        let (row, names) = context.versioned_behind(&DEVICES, deleted);
+        let row = row
+            .u64(device)
+            .text(names.text(Kind::Event, *event))
+            .datetime(start)
+            .date(self.zone.day(start).number);
+        self.by.write(slice, names, row);
+    }
+
     /// Leaves the rows of what changed in a minute.
     fn put_minute(&self, start: i64, minute: &mut Minute, context: &mut Context<'_>) {
         let day = self.zone.day(start).number;

@@ -76,6 +76,10 @@ bugs! {
     CountedTwice,
     /// A count that falls to nothing is not written once more.
     NothingNotWritten,
+    /// What a device did before a link is its user's, and stays its own.
+    DeviceStaysCounted,
+    /// What a device did before a link is nobody's any more.
+    LinkedEventsLost,
 }
 
 #[cfg(feature = "bugs")]

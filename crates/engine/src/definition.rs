@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::devices::Identity;
 use crate::identity::hash;
-use crate::{HashKey, Setup, Spec};
+use crate::{HashKey, Processor, Setup, Spec};
 
 /// Why a definition cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +70,12 @@ impl Definition {
         });
         if let Some((other, name)) = rests_on {
             text[other] = setup.definition(other, name, app).cloned().unwrap_or_default();
+        }
+        // Whose an event is decides what everything else counts.
+        if kind != Identity::KIND
+            && let Some(identity) = setup.definition(Identity::KIND, "", app)
+        {
+            text[Identity::KIND] = identity.clone();
         }
         let text = text.to_string();
         let id = hash(&[

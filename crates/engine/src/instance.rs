@@ -3,14 +3,17 @@
 //! A list that the compiler sees through: each event goes through one inlined chain of calls, and
 //! a processor is added by naming it.
 
+use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::processor::{Compiler, Context, Input, Processor, PropertyTable};
-use crate::{Definition, DefinitionError, HashKey, Map, Renames, Setup, SnapshotError, origin_hash};
+use crate::processor::{Compiler, Context, Input, Processor, PropertyTable, Replaced};
+use crate::{
+    Definition, DefinitionError, HashKey, Identity, Map, Renames, Setup, SnapshotError, origin_hash,
+};
 
 /// A processor at work: one definition, one app, one partition.
 pub struct Instance<P: Processor> {
@@ -92,6 +95,27 @@ pub trait List: 'static {
         input: &Input<'_>,
         context: &mut Context<'_>,
     );
+    /// What an event makes of a user's parts alone: what is counted of all users stays as it is, and rows go where
+    /// nobody looks.
+    fn work_out(all: &Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>);
+    /// A user is counted as `parts` say, and no longer as `before` says.
+    fn replace(
+        all: &mut Self::Instances,
+        before: &mut Self::Parts,
+        parts: &mut Self::Parts,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    );
+    /// The instance of a processor of which there is one, and what it keeps of a user; none: it does not count.
+    fn of<'l, Q: Processor + 'static>(
+        all: &'l mut Self::Instances,
+        parts: &'l mut Self::Parts,
+    ) -> Option<(&'l mut Q::State, &'l mut Q::User)>;
+    /// The same of a user's part alone; none: nothing was kept yet.
+    fn part_of<'l, Q: Processor + 'static>(
+        all: &Self::Instances,
+        parts: &'l Self::Parts,
+    ) -> Option<&'l Q::User>;
     /// Something of what is looked at first of a user's parts, wherever it lies.
     fn touch(parts: &Self::Parts) -> i64;
     fn settle(all: &mut Self::Instances, user: u64, parts: &mut Self::Parts, context: &mut Context<'_>);
@@ -136,6 +160,17 @@ impl List for () {
         Ok(())
     }
     fn apply((): &mut (), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
+    fn work_out((): &(), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
+    fn replace((): &mut (), (): &mut (), (): &mut (), _: &Replaced<'_>, _: &mut Context<'_>) {}
+    fn of<'l, Q: Processor + 'static>(
+        (): &'l mut (),
+        (): &'l mut (),
+    ) -> Option<(&'l mut Q::State, &'l mut Q::User)> {
+        None
+    }
+    fn part_of<'l, Q: Processor + 'static>((): &(), (): &'l ()) -> Option<&'l Q::User> {
+        None
+    }
     fn touch((): &()) -> i64 {
         0
     }
@@ -204,6 +239,9 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         context: &mut Context<'_>,
     ) {
         for instance in &mut all.0 {
+            if input.is_moved && !instance.counted(input) {
+                continue;
+            }
             let part = part(&mut parts.0, instance.slot);
             instance.enter(context);
             instance
@@ -211,6 +249,72 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
                 .apply(&mut instance.state, part, input, context);
         }
         T::apply(&mut all.1, &mut parts.1, input, context);
+    }
+
+    fn work_out(
+        all: &Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        for instance in all.0.iter().filter(|instance| instance.counted(input)) {
+            let part = part(&mut parts.0, instance.slot);
+            instance.enter(context);
+            let mut nobodys = P::State::default();
+            instance.processor.apply(&mut nobodys, part, input, context);
+        }
+        T::work_out(&all.1, &mut parts.1, input, context);
+    }
+
+    fn replace(
+        all: &mut Self::Instances,
+        before: &mut Self::Parts,
+        parts: &mut Self::Parts,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        for instance in &mut all.0 {
+            let [moved, stays] = [replaced.moved, replaced.stays].map(|inputs| {
+                let counted = inputs.iter().filter(|input| instance.counted(input));
+                counted.copied().collect::<Vec<_>>()
+            });
+            let replaced = Replaced {
+                user: replaced.user,
+                moved: &moved,
+                stays: &stays,
+            };
+            let before = std::mem::take(part(&mut before.0, instance.slot));
+            let part = part(&mut parts.0, instance.slot);
+            instance.enter(context);
+            let (processor, state) = (&instance.processor, &mut instance.state);
+            processor.replace(state, before, part, &replaced, context);
+        }
+        T::replace(&mut all.1, &mut before.1, &mut parts.1, replaced, context);
+    }
+
+    fn of<'l, Q: Processor + 'static>(
+        all: &'l mut Self::Instances,
+        parts: &'l mut Self::Parts,
+    ) -> Option<(&'l mut Q::State, &'l mut Q::User)> {
+        if TypeId::of::<P>() != TypeId::of::<Q>() {
+            return T::of::<Q>(&mut all.1, &mut parts.1);
+        }
+        let instance = all.0.first_mut()?;
+        let part = part(&mut parts.0, instance.slot) as &mut dyn Any;
+        let state: &mut dyn Any = &mut instance.state;
+        Some((state.downcast_mut()?, part.downcast_mut()?))
+    }
+
+    fn part_of<'l, Q: Processor + 'static>(
+        all: &Self::Instances,
+        parts: &'l Self::Parts,
+    ) -> Option<&'l Q::User> {
+        if TypeId::of::<P>() != TypeId::of::<Q>() {
+            return T::part_of::<Q>(&all.1, &parts.1);
+        }
+        let slot = all.0.first()?.slot;
+        let (_, part) = parts.0.iter().find(|(known, _)| *known == slot)?;
+        (part as &dyn Any).downcast_ref()
     }
 
     fn touch(parts: &Self::Parts) -> i64 {
@@ -309,9 +413,13 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
             let id = theirs.definition.id;
             let mine = all.0.iter_mut().find(|instance| instance.definition.id == id);
             if let Some(mine) = mine {
+                slots.insert(theirs.slot, mine.slot);
+                // What both count is counted here.
+                if P::KIND == Identity::KIND {
+                    continue;
+                }
                 mine.processor.rename(&mut theirs.state, renames);
                 (mine.state, mine.start, mine.origin) = (theirs.state, theirs.start, theirs.origin);
-                slots.insert(theirs.slot, mine.slot);
             }
         }
         T::take_over(&mut all.1, other.1, renames, slots);
@@ -364,6 +472,40 @@ impl<T: List> List for Rarely<T> {
         if !T::is_empty(all) {
             T::apply(all, parts.get_or_insert_default(), input, context);
         }
+    }
+
+    fn work_out(
+        all: &Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        T::work_out(all, parts.get_or_insert_default(), input, context);
+    }
+
+    fn replace(
+        all: &mut Self::Instances,
+        before: &mut Self::Parts,
+        parts: &mut Self::Parts,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let (before, parts) = (before.get_or_insert_default(), parts.get_or_insert_default());
+        T::replace(all, before, parts, replaced, context);
+    }
+
+    fn of<'l, Q: Processor + 'static>(
+        all: &'l mut Self::Instances,
+        parts: &'l mut Self::Parts,
+    ) -> Option<(&'l mut Q::State, &'l mut Q::User)> {
+        T::of::<Q>(all, parts.get_or_insert_default())
+    }
+
+    fn part_of<'l, Q: Processor + 'static>(
+        all: &Self::Instances,
+        parts: &'l Self::Parts,
+    ) -> Option<&'l Q::User> {
+        T::part_of::<Q>(all, parts.as_ref()?)
     }
 
     fn touch(parts: &Self::Parts) -> i64 {
@@ -490,6 +632,11 @@ impl<P: Processor> Instance<P> {
             origin,
             state,
         }))
+    }
+
+    /// Whether it counted already when a record came that is looked at once more.
+    fn counted(&self, input: &Input<'_>) -> bool {
+        self.start <= input.version
     }
 
     fn enter(&self, context: &mut Context<'_>) {

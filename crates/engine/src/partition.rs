@@ -2,6 +2,7 @@
 
 mod advance;
 mod capture;
+mod link;
 mod save;
 mod tables;
 mod take_over;
@@ -17,7 +18,9 @@ pub use save::saved_setup;
 pub use tables::{REJECTED, TABLES};
 
 use self::capture::Captures;
+use self::link::Whose;
 use crate::bugs::watermark_of_all;
+use crate::devices::Kept;
 use crate::identity::{of_version, version};
 use crate::instance::{Builder, SavedInstance};
 use crate::processor::PropertyTable;
@@ -87,6 +90,8 @@ impl Account {
 pub(crate) struct App<L: List> {
     name: Box<str>,
     time: TimeRules,
+    /// None: devices and users are kept apart.
+    link_within_ms: Option<i64>,
     instances: L::Instances,
     users: Users<L::Parts>,
 }
@@ -258,6 +263,7 @@ impl<L: List> Partition<L> {
             let app = &mut self.apps[index];
             app.instances = instances;
             app.time = self.setup.time(&name);
+            app.link_within_ms = self.setup.link_within_ms(&name);
         }
         Ok(())
     }
@@ -379,7 +385,7 @@ impl<L: List> Partition<L> {
             let ids = self.identify(events);
             for ((record, event), ids) in records.iter().zip(events).zip(ids) {
                 let outcome = match event {
-                    Ok(event) => self.judge(event, ids, record)?,
+                    Ok(event) => self.judge(event, ids, record, &decoders)?,
                     Err(rejection) => {
                         self.reject(record, rejection);
                         Outcome::Rejected(rejection.reason)
@@ -427,6 +433,7 @@ impl<L: List> Partition<L> {
         event: &mut Event<'_>,
         ids: Ids,
         record: &Record<'_>,
+        decoders: &Decoders,
     ) -> Result<Outcome, SnapshotError> {
         let known_app = self.known_app(event.app);
         let rules = match known_app {
@@ -460,6 +467,14 @@ impl<L: List> Partition<L> {
             Some(app) => app,
             None => self.app(event.app)?,
         };
+        let whose = self.whose(app, event, ids.user)?;
+        let ids = Ids {
+            user: whose.user,
+            ..ids
+        };
+        if self.forgotten.contains_key(&ids.user) {
+            return Ok(Outcome::Dropped);
+        }
         if self.enters_minute(event.time) {
             // What is forgotten now may be what tells that the event is known.
             let known = self.apps[app].users.visit(ids.user)?.user;
@@ -474,62 +489,106 @@ impl<L: List> Partition<L> {
             self.position = record.offset;
             self.watermark = Some(event.time);
         }
-        self.accept(app, (ids, cutoff), event, record.offset)
+        self.accept(app, (ids, cutoff), (event, record), &whose, decoders)
     }
 
     /// Counts an event, unless one with its message id was accepted that is not older than `cutoff`.
     fn accept(
         &mut self,
-        app: usize,
-        (Ids { user, message }, cutoff): (Ids, i64),
-        event: &Event<'_>,
-        offset: i64,
+        number: usize,
+        (ids, cutoff): (Ids, i64),
+        (event, record): (&Event<'_>, &Record<'_>),
+        whose: &Whose,
+        decoders: &Decoders,
+    ) -> Result<Outcome, SnapshotError> {
+        let (version, time) = (self.version(), event.time);
+        let place = if self.is_in_front {
+            self.account.read as i64 - IN_FRONT
+        } else {
+            version as i64
+        };
+        let is_of_device = whose.is_guest || whose.device.is_some();
+        if is_of_device {
+            let watermark = self.watermark.unwrap_or(time);
+            let visit = self.apps[number].users.visit(ids.user)?;
+            let is_known = |message| visit.user.recent.contains(message, cutoff);
+            if ids.message.is_some_and(is_known) {
+                visit.note(watermark);
+                return Ok(Outcome::Duplicate);
+            }
+            if let Some(device) = whose.device {
+                self.link(number, device, (ids.user, time), decoders)?;
+            } else {
+                let kept = Kept::new(record, (time, place, version), ids.message);
+                self.keep_for_link(number, ids.user, kept, decoders)?;
+            }
+        }
+        let accepted = Accepted {
+            ids,
+            time,
+            offset: record.offset,
+            // What a link brings along was not there when it was asked.
+            unless_since: (!is_of_device).then_some(cutoff),
+        };
+        self.count(number, accepted, |names| Input {
+            is_guest: whose.is_guest,
+            ..Input::new(names, event, (ids.user, time), (place, version))
+        })
+    }
+
+    /// Gives an event to every processor.
+    fn count<'e>(
+        &mut self,
+        number: usize,
+        accepted: Accepted,
+        input: impl FnOnce(&mut Names) -> Input<'e>,
     ) -> Result<Outcome, SnapshotError> {
         let version = self.version();
-        let watermark = self.watermark.unwrap_or(event.time);
-        let number = app as u32;
-        let app = &mut self.apps[app];
+        let watermark = self.watermark.unwrap_or(accepted.time);
+        let Ids { user, message } = accepted.ids;
+        let app = &mut self.apps[number];
         let visit = app.users.visit(user)?;
         let known = &mut *visit.user;
-        if message.is_some_and(|message| known.recent.contains(message, cutoff)) {
+        if let (Some(message), Some(cutoff)) = (message, accepted.unless_since)
+            && known.recent.contains(message, cutoff)
+        {
             visit.note(watermark);
             return Ok(Outcome::Duplicate);
         }
+        let number = number as u32;
         self.captures.change(number, user, known)?;
         if let Some(message) = message {
             known
                 .recent
-                .insert(message, event.time, watermark - app.time.lateness_ms);
+                .insert(message, accepted.time, watermark - app.time.lateness_ms);
+        }
+        let input = input(&mut self.names);
+        if app.link_within_ms.is_some() && !input.event.user_id.is_empty() {
+            link::note_user::<L>(&mut app.instances, &mut known.parts);
         }
         let beside = self.setup.beside;
         let is_left_out = self.left_out.contains_key(&user);
         if beside.events && self.setup.only.is_none() && !is_left_out {
             let rows = &mut self.rows;
-            tables::put_event(rows, &self.topic, version, offset, user, event, beside.raw_ids);
+            let place = (of_version(input.version).0, accepted.offset);
+            tables::put_event(
+                rows,
+                &self.topic,
+                version,
+                place,
+                user,
+                input.event,
+                beside.raw_ids,
+            );
         }
-        let input = Input {
-            event,
-            user,
-            time: event.time,
-            place: if self.is_in_front {
-                self.account.read as i64 - IN_FRONT
-            } else {
-                version as i64
-            },
-            name: self.names.intern(Kind::Event, Some(event.event)),
-            dimensions: std::array::from_fn(|place| {
-                self.names
-                    .intern(Kind::Dimension(place), Some(event.dimensions[place]))
-            }),
-        };
         let unseen_since = (known.last_seen != i64::MIN).then_some(known.last_seen);
-        known.last_seen = known.last_seen.max(event.time);
+        known.last_seen = known.last_seen.max(input.time);
         if !std::mem::replace(&mut known.touched.owes, true) {
             self.touched.push_back((number, user));
         }
         let mut context = Context::of_app(
             &app.name,
-            app.time,
+            (app.time, app.link_within_ms.unwrap_or(0)),
             (&mut self.rows, &mut self.names),
             version,
             watermark,
@@ -576,9 +635,11 @@ impl<L: List> Partition<L> {
         }
         let instances = self.build(&name, Vec::new(), self.start)?;
         let time = self.setup.time(&name);
+        let link_within_ms = self.setup.link_within_ms(&name);
         self.apps.push(App {
             name: name.clone(),
             time,
+            link_within_ms,
             instances,
             users: Users::default(),
         });
@@ -615,6 +676,16 @@ impl<L: List> Partition<L> {
 pub(crate) struct Ids {
     pub user: u64,
     pub message: Option<u64>,
+}
+
+/// What a partition itself notes of an event.
+#[derive(Clone, Copy)]
+pub(crate) struct Accepted {
+    pub ids: Ids,
+    pub time: i64,
+    pub offset: i64,
+    /// It is a duplicate where one with its message id was accepted that is not older; none: it is counted once more.
+    pub unless_since: Option<i64>,
 }
 
 /// The number of a message id; none where there is none.

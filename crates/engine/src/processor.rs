@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bug, Calendar, DefinitionError, Filter, Names, Period, Renames, Row, Rows, Setup, Table, TimeRules, Zone,
-    bug, sessionise,
+    Bug, Calendar, DefinitionError, Filter, Kind, Names, Period, Renames, Row, Rows, Setup, Table, TimeRules,
+    Zone, bug, sessionise,
 };
 
 /// One definition of one family of numbers, compiled for one app.
@@ -102,6 +102,17 @@ pub trait Processor: Sized + Send {
     /// The same for a user's part.
     fn rename_user(&self, part: &mut Self::User, renames: &Renames);
 
+    /// What a user did is another's now: they are counted as `part` says, which was worked out without it, and no longer as
+    /// `before` says. What is counted under what both have in common need not be touched, and where it is settled must not.
+    fn replace(
+        &self,
+        state: &mut Self::State,
+        before: Self::User,
+        part: &mut Self::User,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    );
+
     /// What is kept of a user who was not seen for longer than the horizon; none: nothing. No event older than `cutoff`
     /// will be accepted any more.
     fn remember(&self, _part: Self::User, _cutoff: i64) -> Option<Self::User> {
@@ -122,6 +133,43 @@ pub struct Input<'a> {
     pub name: u32,
     /// The numbers of the five dimensions.
     pub dimensions: [u32; 5],
+    /// The version as of before the record.
+    pub version: u64,
+    /// It is counted once more, as another user's than before. That it happened is counted already.
+    pub is_moved: bool,
+    /// Its user is a device that may still become somebody's: then it is taken out of where it is counted.
+    pub is_guest: bool,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(
+        names: &mut Names,
+        event: &'a Event<'a>,
+        (user, time): (u64, i64),
+        (place, version): (i64, u64),
+    ) -> Self {
+        Input {
+            event,
+            user,
+            time,
+            place,
+            name: names.intern(Kind::Event, Some(event.event)),
+            dimensions: std::array::from_fn(|place| {
+                names.intern(Kind::Dimension(place), Some(event.dimensions[place]))
+            }),
+            version,
+            is_moved: false,
+            is_guest: false,
+        }
+    }
+}
+
+/// A user of whose events some are another's now.
+pub struct Replaced<'a> {
+    pub user: u64,
+    /// The events that are another's, and those of the same time that are still theirs.
+    pub moved: &'a [Input<'a>],
+    pub stays: &'a [Input<'a>],
 }
 
 /// What a processor works with while it counts: where rows go, and as of when.
@@ -137,7 +185,9 @@ pub struct Context<'p> {
     pub(crate) version_behind: u64,
     /// Milliseconds since 1970; of the partition.
     pub watermark: i64,
+    /// How far back what is counted may still change: the lateness, and as far as devices become users after it.
     pub lateness_ms: i64,
+    link_within_ms: i64,
     pub horizon_ms: i64,
     /// Where rows go that no one is to have, while the user is one of whom none are left.
     nowhere: Option<Rows>,
@@ -147,7 +197,7 @@ impl<'p> Context<'p> {
     /// Of one app; which definition is at work is set as each is entered.
     pub(crate) fn of_app(
         app: &'p str,
-        time: TimeRules,
+        (time, link_within_ms): (TimeRules, i64),
         (rows, names): (&'p mut Rows, &'p mut Names),
         version: u64,
         watermark: i64,
@@ -161,7 +211,8 @@ impl<'p> Context<'p> {
             version,
             version_behind: version,
             watermark,
-            lateness_ms: time.lateness_ms,
+            lateness_ms: time.lateness_ms + link_within_ms,
+            link_within_ms,
             horizon_ms: time.horizon_ms,
             nowhere: None,
         }
@@ -176,9 +227,14 @@ impl<'p> Context<'p> {
         }
     }
 
-    /// No event older than this will be accepted any more.
+    /// No event older than this will be accepted any more, nor come to be another user's.
     pub fn cutoff(&self) -> i64 {
         self.watermark - self.lateness_ms
+    }
+
+    /// No event older than this will be accepted any more. One that is may still come to be another user's.
+    pub fn accepts_from(&self) -> i64 {
+        self.cutoff() + self.link_within_ms
     }
 
     /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it. One that is left
@@ -279,6 +335,11 @@ impl Compiler<'_> {
     /// The definition's name.
     pub fn name(&self) -> &str {
         self.name
+    }
+
+    /// Whether devices become users, so that of whatever is counted something may be taken out.
+    pub fn has_identity(&self) -> bool {
+        self.setup.link_within_ms(self.app).is_some()
     }
 
     /// What another definition of the app says.

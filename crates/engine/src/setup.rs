@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use cambium_event::{Fields, Format};
 use serde::{Deserialize, Serialize};
 
-use crate::WeekStart;
+use crate::devices::{self, Identity};
+use crate::{Processor, WeekStart};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeRules {
@@ -102,10 +103,20 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Whether a definition is counted.
+    /// Whether a definition is counted. Whose an event is must be known for any.
     pub(crate) fn counts(&self, spec: &Spec) -> bool {
+        if spec.kind == Identity::KIND {
+            return true;
+        }
         let is_it = |(kind, name): &(String, String)| *kind == spec.kind && *name == spec.name;
         self.only.as_ref().is_none_or(|only| only.iter().any(is_it))
+    }
+
+    /// How long before a device's first user what it did is theirs; none: devices and users are kept apart.
+    pub fn link_within_ms(&self, app: &str) -> Option<i64> {
+        let body = self.definition(Identity::KIND, "", app)?;
+        let definition = devices::Definition::deserialize(body).ok()?;
+        Some(definition.link_within.0)
     }
 
     pub fn time(&self, app: &str) -> TimeRules {

@@ -77,9 +77,8 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
             return;
         }
         let cell = self.cell(period, key);
-        let sum = cell.count.checked_add_signed(by);
-        debug_assert!(sum.is_some(), "what was never counted is taken away");
-        cell.count = sum.unwrap_or(0);
+        // Of a tally that nobody looks at (a user is worked out anew) more may be taken away than was counted.
+        cell.count = cell.count.wrapping_add_signed(by);
     }
 
     fn cell(&mut self, period: i32, key: K) -> &mut Cell {
@@ -98,6 +97,10 @@ impl<K: Hash + Ord + Clone + Serialize + serde::de::DeserializeOwned> Tally<K> {
             };
             let cells = kept.change();
             for (key, cell) in cells.sorted() {
+                debug_assert!(
+                    cell.count <= i64::MAX as u64,
+                    "what was never counted was taken away"
+                );
                 if cell.is_changed && !(cell.count == 0 && bug(Bug::NothingNotWritten)) {
                     put(period, key, cell.count, context);
                 }

@@ -196,7 +196,7 @@ impl Definition {
             other => other,
         };
         Ok(Funnel {
-            only_adds: self.only_adds(&within, by_step),
+            only_adds: self.only_adds(&within, by_step) && !compiler.has_identity(),
             steps,
             excludes,
             order: self.order,

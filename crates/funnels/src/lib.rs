@@ -18,7 +18,7 @@ mod times;
 use cambium_engine::sessionise::{Gone, Piece, Pieces, Session, Sessioniser};
 use cambium_engine::{
     Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
-    Renames, Slice, Zone,
+    Renames, Replaced, Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,17 @@ impl Processor for Funnel {
         if let Some(new) = self.see(tries, input, session, context) {
             tries.seen.insert(new);
         }
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: Tries,
+        tries: &mut Tries,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        self.follow_without(state, replaced.user, before, tries, context);
     }
 
     fn touch(tries: &Tries) -> i64 {

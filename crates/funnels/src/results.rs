@@ -1,8 +1,8 @@
 //! From followed tries to rows: members of sets, or each user's own result.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cambium_engine::{Arrivals, Bug, Context, Slice, Table, bug, room_for_one, time_bin};
+use cambium_engine::{Arrivals, Bug, Context, Names, Row, Slice, Table, bug, room_for_one, time_bin};
 use smallvec::SmallVec;
 
 use crate::definition::{NamedStep, Order};
@@ -90,6 +90,9 @@ struct Furthest {
     times: SmallVec<[Option<i64>; FEW_STEPS]>,
 }
 
+/// The furthest try of each day that one may have begun on.
+type Days = SmallVec<[(i32, Option<Furthest>); 2]>;
+
 impl Funnel {
     /// Follows the tries that may have changed, and leaves what they are now.
     pub(crate) fn follow_changed(
@@ -125,9 +128,60 @@ impl Funnel {
         (from, to): (i64, i64),
         context: &mut Context<'_>,
     ) {
+        let (hours, days) = self.follow_range(state, (tries, seen), (from, to));
+        self.put_hours(hours, user, tries, &mut state.arrivals, context);
+        self.count_days(state, tries, days);
+    }
+
+    /// A user whose tries were `before`'s has those alone that are left: they are followed anew, and rows that the others
+    /// may ever have left are written once more.
+    pub(crate) fn follow_without(
+        &self,
+        state: &mut State,
+        user: u64,
+        mut before: Tries,
+        tries: &mut Tries,
+        context: &mut Context<'_>,
+    ) {
+        let all = (i64::MIN, i64::MAX);
+        let mut room = std::mem::take(&mut state.room);
+        let mut packed = std::mem::take(&mut before.seen);
+        let (possible, days_before) =
+            packed.look(&mut room, |seen| self.follow_range(state, (&before, seen), all));
+        let mut results: BTreeMap<(i64, Option<Slice>), u32> = BTreeMap::new();
+        let possible = possible.0.into_iter();
+        results.extend(possible.map(|(hour, slice, _)| ((hour, slice), 0)));
+        let mut days: BTreeMap<i32, Option<Furthest>> = BTreeMap::new();
+        days.extend(days_before.into_iter().map(|(day, _)| (day, None)));
+        packed = std::mem::take(&mut tries.seen);
+        let (hours, days_left) = packed.look(&mut room, |seen| self.follow_range(state, (tries, seen), all));
+        (tries.seen, state.room) = (packed, room);
+        results.extend(
+            hours
+                .0
+                .into_iter()
+                .map(|(hour, slice, steps)| ((hour, slice), steps)),
+        );
+        days.extend(days_left);
+        for ((hour, slice), steps) in results {
+            let (row, names) = context.versioned_behind(&RESULTS, steps == 0);
+            self.write_result(row, names, (hour, slice), steps, user);
+        }
+        // What the histograms hold is what the tries before put there.
+        (tries.timed, tries.changed) = (before.timed, None);
+        self.count_days(state, tries, days);
+    }
+
+    /// What the tries reached that began in a range: by hour, and the furthest of each day.
+    fn follow_range(
+        &self,
+        state: &mut State,
+        (tries, seen): (&Tries, &History),
+        (from, to): (i64, i64),
+    ) -> (Hours, Days) {
         let mut hours = Hours::default();
         // In their order, as tries come.
-        let mut days: SmallVec<[(i32, Option<Furthest>); 2]> = SmallVec::new();
+        let mut days = Days::new();
         let begin = seen.partition_point(|seen| seen.time < from);
         let end = seen.partition_point(|seen| seen.time < to);
         let mut ahead = std::mem::take(&mut state.ahead);
@@ -156,7 +210,15 @@ impl Funnel {
             }
         }
         state.ahead = ahead;
-        self.put_hours(hours, user, tries, &mut state.arrivals, context);
+        (hours, days)
+    }
+
+    fn count_days(
+        &self,
+        state: &mut State,
+        tries: &mut Tries,
+        days: impl IntoIterator<Item = (i32, Option<Furthest>)>,
+    ) {
         for (day, furthest) in days {
             let bins = furthest.map_or_else(SmallVec::new, |furthest| bins(&furthest.times));
             state.times.change(day, self.steps.len(), &mut tries.timed, bins);
@@ -292,6 +354,17 @@ impl Funnel {
 
     fn put_result(&self, hour: i64, slice: Option<Slice>, steps: u32, user: u64, context: &mut Context<'_>) {
         let (row, names) = context.versioned(&RESULTS, steps == 0);
+        self.write_result(row, names, (hour, slice), steps, user);
+    }
+
+    fn write_result(
+        &self,
+        row: Row<'_>,
+        names: &Names,
+        (hour, slice): (i64, Option<Slice>),
+        steps: u32,
+        user: u64,
+    ) {
         let day = self.zone.day(hour);
         let row = row
             .u64(user)

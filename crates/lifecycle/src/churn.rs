@@ -5,7 +5,7 @@
 
 use cambium_engine::{
     By, Calendar, Chosen, Compiler, Context, DAY_MS, DefinitionError, Duration, Input, Matcher, Period,
-    Processor, Renames, Slice, Table, Tally,
+    Processor, Renames, Replaced, Slice, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -208,9 +208,34 @@ impl Processor for Churn {
         if last != last_before
             && let Some(last) = &last
         {
-            self.put_user(input.user, last, context);
+            self.put_user(input.user, last, false, context);
         }
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| {
+            user.0
+                .as_ref()
+                .map(|known| self.counted(known))
+                .unwrap_or_default()
+        };
+        let ((from, last_before), (to, last)) = (counted(&before), counted(user));
+        state.users.move_user(&from, &to);
+        match (last_before, last) {
+            (before, Some(last)) if before.as_ref() != Some(&last) => {
+                self.put_user(replaced.user, &last, false, context);
+            }
+            (Some(before), None) => self.put_user(replaced.user, &before, true, context),
+            _ => {}
+        }
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -300,8 +325,9 @@ impl Churn {
         }
     }
 
-    fn put_user(&self, user: u64, last: &Last, context: &mut Context<'_>) {
-        let at_risk = self.at_risk(last);
+    /// Nobody is at risk of whom nothing is known any more, or not enough.
+    fn put_user(&self, user: u64, last: &Last, is_gone: bool, context: &mut Context<'_>) {
+        let at_risk = self.at_risk(last).filter(|_| !is_gone);
         let begins = at_risk.map_or(0, |day| self.days.start(day));
         let (row, names) = context.versioned_behind(&AWAY, at_risk.is_none());
         let row = row

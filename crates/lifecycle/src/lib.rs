@@ -8,7 +8,7 @@ mod churn;
 
 use cambium_engine::{
     By, Calendar, Chosen, Compiler, Context, DefinitionError, Input, Matcher, Period, Processor, Renames,
-    Slice, Table, Tally,
+    Replaced, Slice, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -142,6 +142,18 @@ impl Processor for Lifecycle {
         }
         state.users.move_user(&before, &known.counted());
         self.forget_settled(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| user.0.as_ref().map(|known| known.counted()).unwrap_or_default();
+        state.users.move_user(&counted(&before), &counted(user));
     }
 
     fn touch(user: &User) -> i64 {

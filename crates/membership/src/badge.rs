@@ -2,7 +2,7 @@
 
 use cambium_engine::{
     Calendar, Chosen, Compiler, Context, DefinitionError, EventNames, Input, Matcher, Period, Processor,
-    Renames, Table, Tally,
+    Renames, Replaced, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -142,17 +142,20 @@ impl Processor for Badge {
             Some((_, sum)) => *sum = sum.saturating_add(done),
             None => known.recent.insert(at, (day, done)),
         }
-        let after = self.got(known);
-        if before != after {
-            let place = |got: Option<i32>| got.map(|day| (day, ()));
-            state
-                .users
-                .move_user(place(before).as_slice(), place(after).as_slice());
-            let (row, _) = context.versioned_behind(&BADGE_USERS, after.is_none());
-            let day = after.or(before).unwrap_or(0);
-            row.u64(input.user).date(day).datetime(self.days.start(day));
-        }
+        self.move_user(state, input.user, (before, self.got(known)), context);
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let got = |user: &User| user.0.as_ref().and_then(|known| self.got(known));
+        self.move_user(state, replaced.user, (got(&before), got(user)), context);
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -206,6 +209,25 @@ impl Definition {
 }
 
 impl Badge {
+    fn move_user(
+        &self,
+        state: &mut State,
+        user: u64,
+        (before, after): (Option<i32>, Option<i32>),
+        context: &mut Context<'_>,
+    ) {
+        if before == after {
+            return;
+        }
+        let place = |got: Option<i32>| got.map(|day| (day, ()));
+        state
+            .users
+            .move_user(place(before).as_slice(), place(after).as_slice());
+        let (row, _) = context.versioned_behind(&BADGE_USERS, after.is_none());
+        let day = after.or(before).unwrap_or(0);
+        row.u64(user).date(day).datetime(self.days.start(day));
+    }
+
     /// The day on which a user has it, as far as is known.
     fn got(&self, known: &Known) -> Option<i32> {
         let mut progress = known.settled.clone();

@@ -5,7 +5,7 @@
 
 use cambium_engine::{
     Calendar, Chosen, Compiler, Context, DefinitionError, Duration, EventNames, Input, Matcher, Period,
-    Processor, Renames, Table, Tally,
+    Processor, Renames, Replaced, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -148,6 +148,8 @@ struct Standing {
 
 /// From and to which rank.
 type Step = (u8, u8);
+/// A step, and the day on which it is taken.
+type Change = (i32, Step);
 
 #[derive(Default, Serialize, Deserialize)]
 pub struct State {
@@ -229,18 +231,20 @@ impl Processor for Levels {
             let at = known.payments.partition_point(|one| *one < payment);
             known.payments.insert(at, payment);
         }
-        let after = self.steps(known);
-        state.users.move_user(&before, &after);
-        for (day, step) in before
-            .iter()
-            .filter(|(day, _)| after.iter().all(|(other, _)| other != day))
-        {
-            self.put_user(input.user, *day, *step, true, context);
-        }
-        for (day, step) in after.iter().filter(|one| !before.contains(one)) {
-            self.put_user(input.user, *day, *step, false, context);
-        }
+        self.move_user(state, input.user, (&before, &self.steps(known)), context);
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let steps = |user: &User| user.0.as_ref().map(|known| self.steps(known)).unwrap_or_default();
+        self.move_user(state, replaced.user, (&steps(&before), &steps(user)), context);
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -349,8 +353,25 @@ impl Levels {
         payments
     }
 
+    fn move_user(
+        &self,
+        state: &mut State,
+        user: u64,
+        (before, after): (&[Change], &[Change]),
+        context: &mut Context<'_>,
+    ) {
+        state.users.move_user(before, after);
+        let is_gone = |day: &i32| after.iter().all(|(other, _)| other != day);
+        for (day, step) in before.iter().filter(|(day, _)| is_gone(day)) {
+            self.put_user(user, *day, *step, true, context);
+        }
+        for (day, step) in after.iter().filter(|one| !before.contains(one)) {
+            self.put_user(user, *day, *step, false, context);
+        }
+    }
+
     /// On which days a user's level changes, from the settled day on.
-    fn steps(&self, known: &Known) -> SmallVec<[(i32, Step); 4]> {
+    fn steps(&self, known: &Known) -> SmallVec<[Change; 4]> {
         let mut steps = SmallVec::new();
         self.go_on(known, &mut known.settled.clone(), EVER, |day, step| {
             steps.push((day, step))

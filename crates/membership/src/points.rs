@@ -1,7 +1,8 @@
 //! Points: what users earn by what they do, what they spend, and what expires.
 
 use cambium_engine::{
-    Calendar, Compiler, Context, DefinitionError, Duration, Input, Period, Processor, Renames, Table, Tally,
+    Calendar, Compiler, Context, DefinitionError, Duration, Input, Period, Processor, Renames, Replaced,
+    Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -119,8 +120,29 @@ impl Processor for Points {
         self.rules.add(&mut known.recent, day, &points);
         let (after, account) = self.counted(known);
         state.sums.move_amounts(&before, &after);
-        self.put_user(input.user, &account, context);
+        self.put_user(input.user, &account, false, context);
         self.settle(known, context.cutoff());
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| {
+            user.0
+                .as_ref()
+                .map(|known| self.counted(known))
+                .unwrap_or_default()
+        };
+        let ((from, _), (to, account)) = (counted(&before), counted(user));
+        state.sums.move_amounts(&from, &to);
+        if before.0.is_some() {
+            self.put_user(replaced.user, &account, user.0.is_none(), context);
+        }
     }
 
     fn flush(&self, state: &mut State, context: &mut Context<'_>) {
@@ -195,9 +217,9 @@ impl Points {
         }
     }
 
-    fn put_user(&self, user: u64, account: &Account, context: &mut Context<'_>) {
+    fn put_user(&self, user: u64, account: &Account, is_gone: bool, context: &mut Context<'_>) {
         let going = account.lots().iter().filter(|lot| lot.gone_on != NEVER);
-        let (row, _) = context.versioned_behind(&POINT_USERS, false);
+        let (row, _) = context.versioned_behind(&POINT_USERS, is_gone);
         row.u64(user)
             .u64(account.earned)
             .u64(account.spent)

@@ -9,7 +9,7 @@ mod definition;
 
 use cambium_engine::{
     By, ByName, Calendar, Compiler, Context, DAY_MS, DefinitionError, Input, Matcher, Processor, Renames,
-    Slice, Table, Tally,
+    Replaced, Slice, Table, Tally,
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -200,6 +200,23 @@ impl Processor for Retention {
             self.leave_newest(followed, place);
         }
         move_user(&mut state.users, before, self.counted(followed));
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        before: User,
+        user: &mut User,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let counted = |user: &User| {
+            user.0
+                .as_ref()
+                .map(|followed| self.counted(followed))
+                .unwrap_or_default()
+        };
+        move_user(&mut state.users, counted(&before), counted(user));
     }
 
     fn touch(user: &User) -> i64 {

@@ -9,7 +9,7 @@ mod dimensions;
 use cambium_engine::sessionise::{Gone, Join, Pieces, Rules, Session, Sessioniser};
 use cambium_engine::{
     Bug, Compiler, Context, DefinitionError, EventNames, Input, Kind, MINUTE_MS, Matcher, Processor, Renames,
-    Table, Zone, bug,
+    Replaced, Table, Zone, bug,
 };
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -139,6 +139,21 @@ impl Processor for Sessions {
             &mut recent.gone,
         );
         self.forget_settled(recent, input.user, context);
+    }
+
+    /// Sessions that are not there any more cease to exist, and what is there is written anew.
+    fn replace(
+        &self,
+        (): &mut (),
+        before: Recent,
+        recent: &mut Recent,
+        _: &Replaced<'_>,
+        _: &mut Context<'_>,
+    ) {
+        let sessions = self.sessioniser.sessions(&before.pieces);
+        let were = sessions.map(|session| (session.group, session.start));
+        recent.gone = before.gone.iter().copied().chain(were).collect();
+        recent.pieces.iter_mut().for_each(|piece| piece.dirty = true);
     }
 
     fn touch(recent: &Recent) -> i64 {

@@ -24,6 +24,8 @@ pub struct Rules {
     pub zone: String,
     pub lateness_ms: i64,
     pub skew_ms: i64,
+    /// How long before its first link what a device did is its user's; none: devices are users of their own.
+    pub link_within_ms: Option<i64>,
     pub drops: Vec<Dropped>,
 }
 
@@ -43,12 +45,16 @@ pub enum Which {
 }
 
 impl Dropped {
+    fn is_from(&self, record: &Record) -> bool {
+        record.partition == self.partition && record.offset >= self.from
+    }
+
     fn fits(&self, record: &Record, event: &Event) -> bool {
         let is_meant = match &self.which {
             Which::Named(name) => event.event == *name,
-            Which::OfUser(user) => event.user == *user,
+            Which::OfUser(user) => event.user == *user || event.own == *user,
         };
-        record.partition == self.partition && record.offset >= self.from && is_meant
+        self.is_from(record) && is_meant
     }
 }
 
@@ -61,6 +67,12 @@ pub struct Event {
     pub app: String,
     pub event: String,
     pub user: u64,
+    /// The user that the event itself names, be it as a device.
+    own: u64,
+    /// It names a device, beside its user or alone.
+    device: Option<u64>,
+    /// By a user's id.
+    pub names_user: bool,
     pub time: i64,
     pub session_id: String,
     /// platform, app_version, channel, campaign, country
@@ -85,6 +97,59 @@ pub struct Account {
 struct Accepted {
     events: Vec<Event>,
     messages: BTreeMap<(String, u64, String), i64>,
+    /// By app and device: when which user was seen on it, from the first on, in the order of time.
+    links: BTreeMap<(String, u64), Vec<(i64, u64)>>,
+    /// The ids that events named as users', by app.
+    named: BTreeSet<(String, u64)>,
+}
+
+impl Accepted {
+    /// Whose an event is, as far as is known when it comes.
+    fn owner(&self, event: &Event, link_within_ms: i64) -> u64 {
+        let links = self.links.get(&(event.app.clone(), event.own));
+        let Some(links) = links.filter(|_| !event.names_user) else {
+            return event.own;
+        };
+        let last = links.iter().rfind(|(since, _)| *since <= event.time);
+        let (first, user) = links[0];
+        match last {
+            Some((_, user)) => *user,
+            None if event.time >= first - link_within_ms => user,
+            None => event.own,
+        }
+    }
+
+    /// An accepted event that names both says whose the device is.
+    fn link(&mut self, event: &Event, link_within_ms: i64, is_forgotten: bool) {
+        let Some(device) = event
+            .device
+            .filter(|device| event.names_user && *device != event.own)
+        else {
+            return;
+        };
+        let key = (event.app.clone(), device);
+        if let Some(links) = self.links.get_mut(&key) {
+            if event.time >= links[0].0 {
+                let at = links.partition_point(|(since, _)| *since <= event.time);
+                links.insert(at, (event.time, event.own));
+            }
+            return;
+        }
+        if self.named.contains(&key) {
+            return;
+        }
+        self.links.insert(key, vec![(event.time, event.own)]);
+        let since = event.time - link_within_ms;
+        let moves = |other: &&mut Event| {
+            other.app == event.app && other.user == device && !other.names_user && other.time >= since
+        };
+        for moved in self.events.iter_mut().filter(moves).filter(|_| !is_forgotten) {
+            moved.user = event.own;
+            let message = (moved.app.clone(), event.own, moved.message_id.clone());
+            let newest = self.messages.entry(message).or_insert(moved.time);
+            *newest = moved.time.max(*newest);
+        }
+    }
 }
 
 /// Everything that is true of some records.
@@ -137,8 +202,16 @@ impl Truth {
             account.dropped += 1;
             return;
         }
+        if let Some(link_within_ms) = rules.link_within_ms {
+            event.user = accepted.owner(&event, link_within_ms);
+        }
         let watermark = self.watermarks.get(&record.partition).copied();
         let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
+        // Whose it is is asked when it is not too late.
+        if event.time >= cutoff && rules.drops.iter().any(|drop| drop.fits(record, &event)) {
+            account.dropped += 1;
+            return;
+        }
         self.watermarks.insert(
             record.partition,
             watermark.map_or(event.time, |known| known.max(event.time)),
@@ -157,6 +230,16 @@ impl Truth {
             account.accepted += 1;
             let newest = accepted.messages.entry(message).or_insert(event.time);
             *newest = event.time.max(*newest);
+            if let Some(link_within_ms) = rules.link_within_ms {
+                let is_forgotten = |drop: &Dropped| {
+                    drop.is_from(record)
+                        && matches!(drop.which, Which::OfUser(user) if Some(user) == event.device)
+                };
+                accepted.link(&event, link_within_ms, rules.drops.iter().any(is_forgotten));
+                if event.names_user {
+                    accepted.named.insert((event.app.clone(), event.own));
+                }
+            }
             accepted.events.push(event);
         }
     }
@@ -257,10 +340,8 @@ fn parse(record: &Record) -> Option<Event> {
     let value: Value = serde_json::from_slice(&record.payload).ok()?;
     value.as_object()?;
     let text = |field: &str| name(&value[field]);
-    let user = match text("user_id") {
-        id if id.is_empty() => text("anonymous_id"),
-        id => id,
-    };
+    let (user_id, device) = (text("user_id"), text("anonymous_id"));
+    let user = if user_id.is_empty() { &device } else { &user_id };
     let time = match &value["timestamp"] {
         Value::Number(number) => number
             .as_i64()
@@ -273,7 +354,10 @@ fn parse(record: &Record) -> Option<Event> {
         offset: record.offset,
         app: text("app"),
         event: text("event"),
-        user: hash(&user),
+        user: hash(user),
+        own: hash(user),
+        device: (!device.is_empty()).then(|| hash(&device)),
+        names_user: !user_id.is_empty(),
         time,
         session_id: text("session_id"),
         dimensions: ["platform", "app_version", "channel", "campaign", "country"].map(text),

@@ -12,9 +12,11 @@
 
 mod rolling;
 
+use std::collections::BTreeSet;
+
 use cambium_engine::{
     Arrivals, By, Chosen, Compiler, Context, DefinitionError, EventNames, Input, LONGEST_DAY_MS, Matcher,
-    Processor, Renames, Slice, Table, Zone,
+    Processor, Renames, Replaced, Slice, Table, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,28 @@ pub static ARRIVALS: Table = Table {
         ("country", "LowCardinality(String)"),
         ("properties", "Map(LowCardinality(String), String)"),
         ("users", "Array(UInt64)"),
+    ],
+};
+
+/// Devices that were active and may still become somebody's: one that does is taken out again.
+pub static DEVICES: Table = Table {
+    name: "unique_device_rows",
+    columns: &[
+        ("definition", "UInt64"),
+        ("origin", "UInt64"),
+        ("app", "LowCardinality(String)"),
+        ("version", "UInt64"),
+        ("deleted", "UInt8"),
+        ("user", "UInt64"),
+        ("grain", "LowCardinality(String)"),
+        ("bucket", "DateTime('UTC')"),
+        ("day", "Date"),
+        ("platform", "LowCardinality(String)"),
+        ("app_version", "LowCardinality(String)"),
+        ("channel", "LowCardinality(String)"),
+        ("campaign", "LowCardinality(String)"),
+        ("country", "LowCardinality(String)"),
+        ("properties", "Map(LowCardinality(String), String)"),
     ],
 };
 
@@ -117,10 +141,31 @@ impl Processor for Uniques {
         rolling.count(&self.zone, newest, &slice, input.time, context.watermark);
     }
 
+    fn replace(
+        &self,
+        state: &mut State,
+        before: Entered,
+        entered: &mut Entered,
+        replaced: &Replaced<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let mut sets = |inputs: &[Input<'_>]| -> BTreeSet<Set> {
+            let fitting = inputs.iter().filter(|input| self.matcher.fits(input));
+            let sets = fitting.flat_map(|input| self.sets(input, &self.by.slice(input, context.names)));
+            sets.collect()
+        };
+        let (moved, stays) = (sets(replaced.moved), sets(replaced.stays));
+        for set in moved.difference(&stays) {
+            self.put_device(set, replaced.user, true, context);
+        }
+        let (from, to) = (&before.newest, &entered.newest);
+        state.rolling.replace(&self.zone, from, to, context.watermark);
+    }
+
     /// No event can come for a bucket that is over, nor do windows reach back for ever. Of what is over, the start of the
     /// longer bucket stands in the place of the shorter one: it takes no room.
     fn rest(&self, _: u64, entered: &mut Entered, context: &mut Context<'_>) {
-        let cutoff = context.cutoff();
+        let cutoff = context.accepts_from();
         if let Some([minute, hour, day]) = entered.buckets {
             if day < seconds(self.zone.day(cutoff).start) {
                 entered.slice = Slice::default();
@@ -164,6 +209,26 @@ impl Processor for Uniques {
 }
 
 impl Uniques {
+    /// The sets that an event enters its user into, in the order of `GRAINS`.
+    fn sets(&self, input: &Input<'_>, slice: &Slice) -> [Set; 3] {
+        let day = self.zone.day(input.time);
+        let [minute, hour] = [self.zone.minute(input.time), self.zone.hour(input.time)];
+        let set = |grain, bucket| (grain, seconds(bucket), day.number, slice.clone());
+        [set(0, minute), set(1, hour), set(2, day.start)]
+    }
+
+    fn put_device(
+        &self,
+        (grain, bucket, day, slice): &Set,
+        device: u64,
+        deleted: bool,
+        context: &mut Context<'_>,
+    ) {
+        let (row, names) = context.versioned_behind(&DEVICES, deleted);
+        let row = row.u64(device).text(GRAINS[usize::from(*grain)]);
+        self.by.write(slice, names, row.u32(*bucket).date(*day));
+    }
+
     fn enter(
         &self,
         entered: &mut Entered,
@@ -177,12 +242,15 @@ impl Uniques {
         if known.is_some_and(|known| known[0] == minute) {
             return;
         }
-        let day = self.zone.day(input.time);
-        let buckets = [minute, seconds(self.zone.hour(input.time)), seconds(day.start)];
-        for (place, bucket) in buckets.into_iter().enumerate() {
-            if known.is_none_or(|known| known[place] != bucket) {
-                let set = (place as u8, bucket, day.number, slice.clone());
-                arrivals.add(set, input.user, context.rows);
+        let sets = self.sets(input, slice);
+        let buckets = [0, 1, 2].map(|place| sets[place].1);
+        for (place, set) in sets.into_iter().enumerate() {
+            if known.is_none_or(|known| known[place] != buckets[place]) {
+                if input.is_guest {
+                    self.put_device(&set, input.user, false, context);
+                } else {
+                    arrivals.add(set, input.user, context.rows);
+                }
             }
         }
         // An older bucket is not remembered in the place of a newer one.

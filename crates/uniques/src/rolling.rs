@@ -244,6 +244,26 @@ impl Rolling {
         }
     }
 
+    /// A user whose newest events were these has those instead, which are no newer.
+    pub fn replace(&mut self, zone: &Zone, before: &Newest, newest: &Newest, watermark: i64) {
+        for (key, old) in &before.0 {
+            let known = newest.0.iter().find(|(other, _)| other == key);
+            let new = known.map(|(_, second)| *second);
+            if new == Some(*old) {
+                continue;
+            }
+            for (family, ages) in FAMILIES.iter().zip(&mut self.ages) {
+                let slice = |second: u32| family.slice(zone, i64::from(second) * 1000).0;
+                let ages = ages.entry(*key).or_default();
+                ages.turn(family.slice(zone, watermark), family.slices());
+                ages.remove(slice(*old));
+                if let Some(new) = new {
+                    ages.add(slice(new), family.slices());
+                }
+            }
+        }
+    }
+
     /// Leaves the rows of running slices that changed.
     pub fn flush(&mut self, zone: &Zone, by: &By, context: &mut Context<'_>) {
         for (family, all) in FAMILIES.iter().zip(&mut self.ages) {

@@ -212,6 +212,7 @@ impl Shop {
             zone: "UTC".to_owned(),
             lateness_ms: 86_400_000,
             skew_ms: 300_000,
+            link_within_ms: None,
             drops: Vec::new(),
         };
         Truth::new(&[self.before.clone(), self.log()].concat(), &rules)

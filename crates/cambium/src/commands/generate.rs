@@ -98,6 +98,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         zone: arguments.time_zone.clone(),
         lateness_ms: 86_400_000,
         skew_ms: 300_000,
+        link_within_ms: None,
         drops: Vec::new(),
     };
     let text = serde_json::to_string_pretty(&summary(&Truth::new(&records, &rules)))?;

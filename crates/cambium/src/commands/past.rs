@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use cambium_clickhouse::delete_past;
-use cambium_engine::{Setup, Spec, Topic};
+use cambium_engine::{Identity, Processor, Setup, Spec, Topic};
 use cambium_kafka::LogReader;
 use cambium_pipeline::{
     BeginsLater, Counting, Generations, Held, InFront, Start, counted_elsewhere, counted_generations,
@@ -139,7 +139,11 @@ fn is_among(only: &[(String, String)], spec: &Spec) -> bool {
 
 /// The definitions that are named, by kind and the name that they were counted under first; all where none is.
 fn by_name(setup: &Setup, names: &Names, given: &[String]) -> Result<Vec<(String, String)>> {
-    let all = setup.definitions.iter();
+    // Whose an event is has no past of its own: what is counted anew is counted by it.
+    let all = setup
+        .definitions
+        .iter()
+        .filter(|spec| spec.kind != Identity::KIND);
     let key = |spec: &Spec| (spec.kind.clone(), spec.name.clone());
     if given.is_empty() {
         return Ok(all.map(key).collect());

@@ -82,7 +82,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         to: arguments.to,
     };
     let mut told = Told::default();
-    let within_ms = config.identity.map(|identity| identity.link_within.0);
+    let within_ms = config.setup.link_within_ms("");
     let copied = tokio::task::block_in_place(|| {
         copy.run(
             || {
@@ -102,7 +102,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             told.without_user
         );
     }
-    if config.identity.is_some() {
+    if within_ms.is_some() {
         println!("{} went to the user whom their device belongs to", told.linked);
     }
     if told.linked_too_late > 0 {

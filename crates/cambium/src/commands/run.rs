@@ -41,11 +41,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         let text = "there is no [[source]] in the configuration: nothing to consume";
         return Err(ConfigError::new(text.to_owned()).into());
     }
-    if config.identity.is_some() {
-        tracing::warn!(
-            "[identity]: `cambium rekey` links devices to users; the topics are counted as they are"
-        );
-    }
     let stop = Arc::new(AtomicBool::new(false));
     let health = Arc::new(Health::default());
     let asked = health.clone();

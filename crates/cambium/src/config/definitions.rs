@@ -26,9 +26,19 @@ pub fn setup(sections: &Sections, table: &mut toml::Table) -> Result<(Setup, Nam
     for kind in kinds() {
         let written = table.remove(kind.kind);
         if kind.is_single {
+            let is_there = written.is_some() || kind.built_in.contains(&"");
             let keys = single_keys(kind.kind, written)?;
             single.insert(kind.kind, keys.clone());
-            definitions.push(spec(&kind, ("", ""), Vec::new(), keys)?);
+            // What is written for some apps alone counts those.
+            let of_apps = sections
+                .apps
+                .iter()
+                .filter(|(_, keys)| keys.contains_key(kind.kind));
+            let apps: Vec<String> = of_apps.map(|(name, _)| name.clone()).collect();
+            if is_there || !apps.is_empty() {
+                let apps = if is_there { Vec::new() } else { apps };
+                definitions.push(spec(&kind, ("", ""), apps, keys)?);
+            }
         } else {
             definitions.extend(named(&kind, written, &mut names)?);
         }

@@ -271,19 +271,6 @@ pub struct Changes {
     pub topic: Option<String>,
 }
 
-/// `[identity]`: that a device becomes a user.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Identity {
-    /// What a device did so long before is the user's too.
-    #[serde(default = "a_week")]
-    pub link_within: Duration,
-}
-
-fn a_week() -> Duration {
-    Duration(7 * DAY_MS)
-}
-
 pub const DEFAULT_TIME: TimeRules = TimeRules {
     lateness_ms: DAY_MS,
     skew_ms: 5 * MINUTE_MS,
@@ -307,7 +294,6 @@ pub struct Sections {
     pub alert: Vec<Alert>,
     pub alerts: Alerts,
     pub changes: Changes,
-    pub identity: Option<Identity>,
     /// The first values of a `by` field that are kept, on each partition.
     pub max_values: usize,
     pub time: Time,
@@ -316,7 +302,7 @@ pub struct Sections {
 }
 
 impl Sections {
-    pub const NAMES: [&'static str; 18] = [
+    pub const NAMES: [&'static str; 17] = [
         "kafka",
         "source",
         "clickhouse",
@@ -330,7 +316,6 @@ impl Sections {
         "alert",
         "alerts",
         "changes",
-        "identity",
         "max_values",
         "time",
         "drop",
@@ -353,7 +338,6 @@ impl Sections {
             alert: section(table, "alert")?,
             alerts: section(table, "alerts")?,
             changes: section(table, "changes")?,
-            identity: section(table, "identity")?,
             max_values: max_values(table)?,
             time: section(table, "time")?,
             drop: section(table, "drop")?,

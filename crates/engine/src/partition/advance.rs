@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::{App, Ids, Partition, tables};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::users::{RESTS, Users};
-use crate::{Bug, Context, List, Names, Rows, SnapshotError, bug, origin_hash};
+use crate::{Bug, Context, Identity, List, Names, Processor, Rows, SnapshotError, bug, origin_hash};
 
 /// Who was not touched for so long falls asleep when there is time for it.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
@@ -19,8 +19,14 @@ impl<L: List> App<L> {
         version: u64,
         watermark: i64,
     ) -> (&'a mut L::Instances, &'a mut Users<L::Parts>, Context<'a>) {
-        let context = Context::of_app(&self.name, self.time, out, version, watermark);
+        let time = (self.time, self.link_within_ms.unwrap_or(0));
+        let context = Context::of_app(&self.name, time, out, version, watermark);
         (&mut self.instances, &mut self.users, context)
+    }
+
+    /// How far back what is counted may still change.
+    pub(super) fn reach_ms(&self) -> i64 {
+        self.time.lateness_ms + self.link_within_ms.unwrap_or(0)
     }
 
     /// The times before which users were seen last who have had each rest: first when no event as old as theirs is
@@ -28,7 +34,7 @@ impl<L: List> App<L> {
     /// users rest when one begins.
     pub(super) fn rested(&self, watermark: i64) -> [i64; RESTS] {
         let minute = watermark.div_euclid(MINUTE_MS) * MINUTE_MS;
-        let cutoff = minute.saturating_sub(self.time.lateness_ms);
+        let cutoff = minute.saturating_sub(self.reach_ms());
         let settled_after_ms = L::settled_after_ms(&self.instances).max(HOUR_MS);
         [HOUR_MS, settled_after_ms].map(|after_ms| cutoff.saturating_sub(after_ms))
     }
@@ -199,6 +205,7 @@ impl<L: List> Partition<L> {
         self.settle_touched()?;
         for (number, app) in self.apps.iter_mut().enumerate() {
             let before = watermark.saturating_sub(app.time.horizon_ms);
+            let cutoff = watermark - app.reach_ms();
             if before <= 0 {
                 continue;
             }
@@ -206,11 +213,7 @@ impl<L: List> Partition<L> {
                 let visit = app.users.visit(id)?;
                 self.captures.change(number as u32, id, visit.user)?;
                 visit.user.recent = Default::default();
-                if L::remember(
-                    &app.instances,
-                    &mut visit.user.parts,
-                    watermark - app.time.lateness_ms,
-                ) {
+                if L::remember(&app.instances, &mut visit.user.parts, cutoff) {
                     visit.note(watermark);
                 } else {
                     app.users.remove(id);
@@ -240,7 +243,11 @@ impl<L: List> Partition<L> {
         let started_at = self.watermark.unwrap_or(0);
         let mut in_force = Vec::new();
         L::in_force(&self.apps[app].instances, &mut in_force);
-        for one in &in_force {
+        let is_beside = self.setup.only.is_some();
+        let told = in_force
+            .iter()
+            .filter(|one| !is_beside || one.definition.kind != Identity::KIND);
+        for one in told {
             tables::put_definition(&mut self.rows, &self.topic, one, started_at);
         }
     }

@@ -124,10 +124,12 @@ impl<L: List> Partition<L> {
     fn restore_app(&mut self, saved: SavedApp) -> Result<(), SnapshotError> {
         let instances = self.build(&saved.name, saved.instances, self.version())?;
         let time = self.setup.time(&saved.name);
+        let link_within_ms = self.setup.link_within_ms(&saved.name);
         self.app_index.insert(saved.name.clone(), self.apps.len());
         self.apps.push(App {
             name: saved.name,
             time,
+            link_within_ms,
             instances,
             users: Users::default(),
         });

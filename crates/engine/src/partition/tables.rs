@@ -159,7 +159,7 @@ pub(super) fn put_event(
     rows: &mut Rows,
     topic: &Topic,
     version: u64,
-    offset: i64,
+    (epoch, offset): (u16, i64),
     user: u64,
     event: &Event<'_>,
     raw_ids: bool,
@@ -191,7 +191,7 @@ pub(super) fn put_event(
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str())),
     )
-    .u16(of_version(version).0);
+    .u16(epoch);
 }
 
 /// Scalars by their paths, as the other tables hold properties; lists as JSON.

@@ -2,7 +2,7 @@
 
 use cambium_event::Record;
 
-use super::Partition;
+use super::{Partition, link};
 use crate::{List, Map, Renames, Rows, Setup, SnapshotError};
 
 impl<L: List> Partition<L> {
@@ -50,14 +50,15 @@ impl<L: List> Partition<L> {
             let mut users = theirs.users.drain().collect::<Result<Vec<_>, _>>()?;
             users.sort_unstable_by_key(|(id, _)| *id);
             for (id, user) in users {
-                let (captures, instances) = (&mut self.captures, &app.instances);
+                let (captures, instances) = (&mut self.captures, &mut app.instances);
                 app.users.change(id, rested, |mine| {
                     captures.change(number as u32, id, mine)?;
                     if mine.is_new() {
                         (mine.last_seen, mine.recent) = (user.last_seen, user.recent);
                     }
+                    let own = link::known_before::<L>(instances, &mut mine.parts)?;
                     L::take_over_parts(instances, &mut mine.parts, user.parts, &renames, &slots);
-                    Ok(())
+                    link::join_before::<L>(instances, &mut mine.parts, own, &renames, &slots)
                 })?;
             }
         }

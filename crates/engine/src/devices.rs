@@ -90,17 +90,17 @@ impl Device {
         !self.users.is_empty()
     }
 
-    /// From this time on it is this user's, until another comes.
-    pub(crate) fn link(&mut self, time: i64, user: u64) {
-        let at = self.users.partition_point(|(since, _)| *since <= time);
-        let is_theirs = |place: usize| self.users.get(place).is_some_and(|(_, known)| *known == user);
-        match at.checked_sub(1) {
-            // Of links to one user that follow each other the first says all.
-            Some(before) if is_theirs(before) => {}
-            Some(_) if is_theirs(at) => self.users[at].0 = time,
-            // What lies before the first link known is settled.
-            None if self.has_user() => {}
-            _ => self.users.insert(at, (time, user)),
+    /// From this time on it is this user's, until another comes. No event older than the cutoff will be accepted any more.
+    pub(crate) fn link(&mut self, time: i64, user: u64, cutoff: i64) {
+        let is_news = |(since, last): &(i64, u64)| *last != user && *since <= time;
+        if self.users.last().is_none_or(is_news) {
+            let over = self
+                .users
+                .iter()
+                .take_while(|(since, _)| *since <= cutoff)
+                .count();
+            self.users.drain(..over.saturating_sub(1));
+            self.users.push((time, user));
         }
     }
 
@@ -264,20 +264,23 @@ mod tests {
     #[test]
     fn a_device_is_its_users_from_before_the_first_link_on() {
         let mut device = Device::default();
-        for (time, user) in [(300, 1), (500, 2), (400, 1), (350, 2), (700, 1), (100, 9)] {
-            device.link(time, user);
+        // What comes late is no news.
+        for (time, user) in [(300, 1), (310, 1), (500, 2), (400, 1), (700, 1), (100, 9)] {
+            device.link(time, user, 450);
         }
         let expected = [
             (199, None),
             (200, Some(1)),
-            (349, Some(1)),
-            (350, Some(2)),
-            (400, Some(1)),
+            (499, Some(1)),
             (500, Some(2)),
+            (699, Some(2)),
             (700, Some(1)),
         ];
         for (time, user) in expected {
             assert_eq!(device.user_at(time, 100), user, "{time}");
         }
+        assert_eq!(device.users.len(), 3);
+        device.link(900, 2, 800);
+        assert_eq!(device.users.as_slice(), [(700, 1), (900, 2)]);
     }
 }

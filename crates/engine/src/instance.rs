@@ -95,6 +95,13 @@ pub trait List: 'static {
         input: &Input<'_>,
         context: &mut Context<'_>,
     );
+    /// The same of an event that is moved, for those that counted already when it came.
+    fn apply_again(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    );
     /// What an event makes of a user's parts alone: what is counted of all users stays as it is, and rows go where
     /// nobody looks.
     fn work_out(all: &Self::Instances, parts: &mut Self::Parts, input: &Input<'_>, context: &mut Context<'_>);
@@ -160,6 +167,7 @@ impl List for () {
         Ok(())
     }
     fn apply((): &mut (), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
+    fn apply_again((): &mut (), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
     fn work_out((): &(), (): &mut (), _: &Input<'_>, _: &mut Context<'_>) {}
     fn replace((): &mut (), (): &mut (), (): &mut (), _: &Replaced<'_>, _: &mut Context<'_>) {}
     fn of<'l, Q: Processor + 'static>(
@@ -239,9 +247,6 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
         context: &mut Context<'_>,
     ) {
         for instance in &mut all.0 {
-            if input.is_moved && !instance.counted(input) {
-                continue;
-            }
             let part = part(&mut parts.0, instance.slot);
             instance.enter(context);
             instance
@@ -249,6 +254,22 @@ impl<P: Processor + 'static, T: List> List for (P, T) {
                 .apply(&mut instance.state, part, input, context);
         }
         T::apply(&mut all.1, &mut parts.1, input, context);
+    }
+
+    fn apply_again(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        for instance in all.0.iter_mut().filter(|instance| instance.counted(input)) {
+            let part = part(&mut parts.0, instance.slot);
+            instance.enter(context);
+            instance
+                .processor
+                .apply(&mut instance.state, part, input, context);
+        }
+        T::apply_again(&mut all.1, &mut parts.1, input, context);
     }
 
     fn work_out(
@@ -472,6 +493,15 @@ impl<T: List> List for Rarely<T> {
         if !T::is_empty(all) {
             T::apply(all, parts.get_or_insert_default(), input, context);
         }
+    }
+
+    fn apply_again(
+        all: &mut Self::Instances,
+        parts: &mut Self::Parts,
+        input: &Input<'_>,
+        context: &mut Context<'_>,
+    ) {
+        T::apply_again(all, parts.get_or_insert_default(), input, context);
     }
 
     fn work_out(

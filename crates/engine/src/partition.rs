@@ -467,14 +467,18 @@ impl<L: List> Partition<L> {
             Some(app) => app,
             None => self.app(event.app)?,
         };
-        let whose = self.whose(app, event, ids.user)?;
-        let ids = Ids {
-            user: whose.user,
-            ..ids
+        let mut ids = ids;
+        let whose = match self.apps[app].link_within_ms {
+            None => Whose::its_own(),
+            Some(link_within_ms) => {
+                let (user, whose) = self.whose(app, event, (ids.user, link_within_ms))?;
+                if user != ids.user && self.forgotten.contains_key(&user) {
+                    return Ok(Outcome::Dropped);
+                }
+                ids.user = user;
+                whose
+            }
         };
-        if self.forgotten.contains_key(&ids.user) {
-            return Ok(Outcome::Dropped);
-        }
         if self.enters_minute(event.time) {
             // What is forgotten now may be what tells that the event is known.
             let known = self.apps[app].users.visit(ids.user)?.user;
@@ -601,7 +605,12 @@ impl<L: List> Partition<L> {
             let cutoff = context.cutoff();
             L::remember(&app.instances, &mut known.parts, cutoff);
         }
-        L::apply(&mut app.instances, &mut known.parts, &input, &mut context);
+        let (instances, parts) = (&mut app.instances, &mut known.parts);
+        if input.is_moved {
+            L::apply_again(instances, parts, &input, &mut context);
+        } else {
+            L::apply(instances, parts, &input, &mut context);
+        }
         visit.note(watermark);
         Ok(Outcome::Accepted)
     }

@@ -129,9 +129,9 @@ impl Accepted {
         };
         let key = (event.app.clone(), device);
         if let Some(links) = self.links.get_mut(&key) {
-            if event.time >= links[0].0 {
-                let at = links.partition_point(|(since, _)| *since <= event.time);
-                links.insert(at, (event.time, event.own));
+            let (since, last) = links[links.len() - 1];
+            if since <= event.time && last != event.own {
+                links.push((event.time, event.own));
             }
             return;
         }

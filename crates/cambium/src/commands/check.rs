@@ -165,6 +165,10 @@ fn topic(
                 apps.insert(event.app.to_owned());
             }
             keys.add(hash_key.user(event.user()), event.user(), original);
+            let links = config.setup.link_within_ms(event.app).is_some();
+            if links && !event.user_id.is_empty() && !event.anonymous_id.is_empty() {
+                keys.link(hash_key.user(event.anonymous_id), original.partition);
+            }
         })?;
         if let Err(rejection) = read {
             let place = format!(
@@ -197,6 +201,9 @@ fn topic(
         Some(complaint) => findings.fail(format!("topic {name}: {complaint}")),
         None if looked_at > bad => findings.ok(format!("topic {name}: each user is on one partition")),
         None => {}
+    }
+    if let Some(complaint) = keys.complaint_of_devices() {
+        findings.fail(format!("topic {name}: {complaint}"));
     }
     Ok((apps, held))
 }

@@ -10,13 +10,27 @@ use super::{Accepted, App, Ids, Partition};
 use crate::devices::{Device, Headers, Kept, Known};
 use crate::{Bug, Context, Identity, Input, List, Map, Names, Renames, Replaced, Rows, SnapshotError, bug};
 
-/// Whose an event is.
+/// What a device that did more did before a link stays its own: it is a machine, and would fill the memory.
+const MOST_KEPT: usize = 10_000;
+
+/// What an event has to do with a device.
+#[derive(Clone, Copy)]
 pub(super) struct Whose {
-    pub user: u64,
-    /// They are a device that may still become somebody's.
+    /// Its user is a device that may still become somebody's.
     pub is_guest: bool,
-    /// The device that the event names beside its user.
+    /// The device that it names beside its user.
     pub device: Option<u64>,
+}
+
+impl Whose {
+    /// Nothing: it is its user's.
+    #[inline]
+    pub fn its_own() -> Whose {
+        Whose {
+            is_guest: false,
+            device: None,
+        }
+    }
 }
 
 impl<L: List> App<L> {
@@ -152,21 +166,14 @@ impl<L: List> Partition<L> {
         &mut self,
         number: usize,
         event: &Event<'_>,
-        own: u64,
-    ) -> Result<Whose, SnapshotError> {
+        (own, link_within_ms): (u64, i64),
+    ) -> Result<(u64, Whose), SnapshotError> {
         let app = &mut self.apps[number];
-        let mut whose = Whose {
-            user: own,
-            is_guest: false,
-            device: None,
-        };
-        let Some(link_within_ms) = app.link_within_ms else {
-            return Ok(whose);
-        };
+        let (mut user, mut whose) = (own, Whose::its_own());
         if !event.user_id.is_empty() {
             let device = (!event.anonymous_id.is_empty()).then(|| self.key.user(event.anonymous_id));
             whose.device = device.filter(|device| *device != own);
-            return Ok(whose);
+            return Ok((user, whose));
         }
         let watermark = self.watermark.unwrap_or(event.time);
         let visit = app.users.visit(own)?;
@@ -175,8 +182,8 @@ impl<L: List> Partition<L> {
             Some(Known::User) => {}
             Some(Known::Device(device)) => {
                 whose.is_guest = !device.has_user();
-                if let Some(user) = device.user_at(event.time, link_within_ms) {
-                    whose.user = user;
+                if let Some(owner) = device.user_at(event.time, link_within_ms) {
+                    user = owner;
                     // The device is there, though nothing is counted of it.
                     self.captures.change(number as u32, own, visit.user)?;
                     visit.user.last_seen = visit.user.last_seen.max(event.time);
@@ -184,7 +191,7 @@ impl<L: List> Partition<L> {
             }
         }
         visit.note(watermark);
-        Ok(whose)
+        Ok((user, whose))
     }
 
     /// Before an event of a device is counted that may still become somebody's: keeps its record, and what was known
@@ -212,6 +219,8 @@ impl<L: List> Partition<L> {
         if device.log.last().is_none_or(|last| last.time < reach) {
             device.log.clear();
             device.before = if is_new { Vec::new() } else { encoded(&user.parts)? };
+        } else if device.log.len() == MOST_KEPT {
+            return self.put_known(number, id, Known::Device(device));
         } else if device.log[0].time < reach - crate::DAY_MS {
             self.forget_reach(number, &mut device, reach, decoders)?;
         }
@@ -278,7 +287,7 @@ impl<L: List> Partition<L> {
     ) -> Result<(), SnapshotError> {
         let watermark = self.watermark.unwrap_or(time);
         let app = &mut self.apps[number];
-        let link_within_ms = app.link_within_ms.unwrap_or(0);
+        let (link_within_ms, lateness_ms) = (app.link_within_ms.unwrap_or(0), app.time.lateness_ms);
         let visit = app.users.visit(id)?;
         let was_seen = !visit.user.is_new();
         self.captures.change(number as u32, id, visit.user)?;
@@ -293,20 +302,23 @@ impl<L: List> Partition<L> {
                 return Ok(());
             }
             Known::Device(device) if device.has_user() => {
-                device.link(time, user);
+                device.link(time, user, watermark - lateness_ms);
                 visit.note(watermark);
                 return Ok(());
             }
             Known::Device(device) => std::mem::take(device),
             Known::Nothing => Box::default(),
         };
-        device.link(time, user);
+        device.link(time, user, watermark - lateness_ms);
         let since = time.saturating_sub(link_within_ms);
         let stays = device.log.partition_point(|kept| kept.time < since);
-        let is_all = stays == 0 && device.before.is_empty() && (!device.log.is_empty() || !was_seen);
+        let is_whole = device.log.len() < MOST_KEPT;
+        let is_all =
+            is_whole && stays == 0 && device.before.is_empty() && (!device.log.is_empty() || !was_seen);
         links.add(!is_all);
         visit.note(watermark);
-        if stays < device.log.len()
+        if is_whole
+            && stays < device.log.len()
             && let Some(without) = self.worked_out(number, &device, stays, decoders)?
         {
             self.move_events(number, (id, without), &device.log, (since, user), decoders)?;

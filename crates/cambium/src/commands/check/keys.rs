@@ -22,6 +22,8 @@ pub struct Keys {
     /// Who was seen on two partitions, first.
     example: Option<(u64, i32, i32)>,
     scattered: std::collections::BTreeSet<u64>,
+    /// Devices that an event names with a user, and the partition that it is on.
+    linked: Vec<(u64, i32)>,
     records: u64,
     without_key: u64,
     keyed_by_user: u64,
@@ -39,6 +41,7 @@ impl Keys {
             users: HyperLogLogPlus::new(PRECISION, Hash::default()).map_err(anyhow::Error::msg)?,
             example: None,
             scattered: Default::default(),
+            linked: Vec::new(),
             records: 0,
             without_key: 0,
             keyed_by_user: 0,
@@ -70,6 +73,29 @@ impl Keys {
             }
             None => {}
         }
+    }
+
+    /// Takes a device that an event names beside its user.
+    pub fn link(&mut self, device: u64, partition: i32) {
+        if self.linked.len() < MAX_REMEMBERED {
+            self.linked.push((device, partition));
+        }
+    }
+
+    /// Whether what devices did alone lies where their users are; and what mends it.
+    pub fn complaint_of_devices(&self) -> Option<String> {
+        let apart = self.linked.iter().filter_map(|(device, partition)| {
+            let own = self.partition_of.get(device).filter(|own| *own != partition)?;
+            Some((device, own, partition))
+        });
+        let devices: std::collections::BTreeSet<_> = apart.clone().map(|(device, ..)| device).collect();
+        let (device, own, partition) = apart.clone().next()?;
+        Some(format!(
+            "{} devices did something on another partition than that of their user (device {device} on {own}, with its \
+             user on {partition}), so that [identity] does not bring them together. `cambium rekey` writes the user's id \
+             into what their devices did",
+            devices.len()
+        ))
     }
 
     /// How many users there are, about.
@@ -156,6 +182,32 @@ mod tests {
         }
         assert_eq!(keys.users(), 100);
         keys.complaint(4).unwrap_or_default()
+    }
+
+    #[test]
+    fn devices_are_where_their_users_are_or_it_is_said() {
+        let mut keys = Keys::new().unwrap();
+        for (user, partition) in [(1, 0), (2, 3)] {
+            let original = Original {
+                topic: "t",
+                partition,
+                offset: 0,
+                key: None,
+                headers: Vec::new(),
+                payload: None,
+            };
+            keys.add(user, "", &original);
+        }
+        keys.link(1, 0);
+        // Of which nothing was seen.
+        keys.link(9, 2);
+        assert_eq!(keys.complaint_of_devices(), None);
+        keys.link(2, 1);
+        let complaint = keys.complaint_of_devices().unwrap();
+        assert!(
+            complaint.starts_with("1 devices") && complaint.contains("device 2 on 3"),
+            "{complaint}"
+        );
     }
 
     #[test]

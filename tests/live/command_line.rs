@@ -50,6 +50,10 @@ fn a_wrong_configuration_says_what_and_where() {
     refuses("[[unique]]\nevent = \"x\"", "needs a name");
     refuses("[[unique]]\nname = \"x\"\nby = [\"event\"]", "no dimension");
     refuses("[[drop]]\nwhere = \"is_bot = true\"", "is_bot = true\n");
+    refuses(
+        "[[lifecycle]]\nname = \"x\"\nof = \"x\"",
+        "there is no [[unique]] 'x'",
+    );
 }
 
 /// What is wrong with the configuration, and is found only where it is used, is told apart from what fails.

@@ -98,6 +98,12 @@ fn case<'e>(
 }
 
 fn run(case: &Case, flushes_after: &[i64]) -> Model {
+    let model = count(case, flushes_after);
+    check(case, &model, &BTreeMap::new());
+    model
+}
+
+fn count(case: &Case, flushes_after: &[i64]) -> Model {
     let setup = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
     let topic = Topic {
         name: "t".to_owned(),
@@ -119,8 +125,16 @@ fn run(case: &Case, flushes_after: &[i64]) -> Model {
         }
     }
     model.insert(&partition.flush().unwrap());
-    check(case, &model, &BTreeMap::new());
     model
+}
+
+/// The steps that tries of one funnel reached.
+fn reached(model: &Model) -> String {
+    let rows = model.rows("funnel_rows").into_iter();
+    let reached = rows.fold(0, |bits, row| bits | number(row, "steps"));
+    let reached = (0..32).filter(|step| reached >> step & 1 == 1);
+    let reached: Vec<String> = reached.map(|step| (step + 1).to_string()).collect();
+    reached.join(" ")
 }
 
 /// What the tries of each hour reach together, where events share an instant.
@@ -144,11 +158,42 @@ fn an_instant_is_taken_in_the_funnels_favour() {
             (name, minute.parse().unwrap(), "ios")
         });
         let model = run(&case(text, vec![funnel], events), &[]);
-        let rows = model.rows("funnel_rows").into_iter();
-        let reached = rows.fold(0, |bits, row| bits | number(row, "steps"));
-        let reached = (0..32).filter(|step| reached >> step & 1 == 1);
-        let reached: Vec<String> = reached.map(|step| (step + 1).to_string()).collect();
-        assert_eq!(reached.join(" "), expected, "{steps} {more}");
+        assert_eq!(reached(&model), expected, "{steps} {more}");
+    }
+}
+
+/// Events of a step's or an exclusion's name alone do nothing: a price stands behind each event's minute.
+#[test]
+fn what_does_not_fit_a_filter_is_not_seen() {
+    let text = "[[funnel]]\nname = \"f0\"\nwithin = \"1 h\"\nsteps = [\"a where\", \"b where\", \"* where\"]\nexclude = [\"x where\", \"h where\"]\n"
+        .replace(" where\"", "\", where = \"price >= 2\" }")
+        .replace("[\"", "[{ event = \"")
+        .replace(", \"", ", { event = \"");
+    for (events, expected) in [
+        ("a0:2 b9:2", "1 2"),
+        ("a0:1 b9:2", ""),
+        ("a0:2 b9:1", "1"),
+        ("a0:2 b9:2 c18:1 c27:3", "1 2 3"),
+        ("a0:2 b9:2 c18:1", "1 2"),
+        ("a0:2 x5:1 h6:1 b9:2", "1 2"),
+        ("a0:2 x5:2 b9:2 c18:2", ""),
+        ("a0:2 h5:2 b9:2 c18:2", ""),
+    ] {
+        let events: Vec<_> = events
+            .split(' ')
+            .map(|event| event.split_once(':').unwrap())
+            .collect();
+        let names = events.iter().map(|(event, _)| {
+            let (name, minute) = event.split_at(1);
+            (name, minute.parse().unwrap(), "ios")
+        });
+        let mut case = case(text.clone(), Vec::new(), names);
+        for (record, (_, price)) in case.records.iter_mut().zip(&events) {
+            let text = String::from_utf8_lossy(&record.payload);
+            let with_price = text.replacen('{', &format!("{{\"properties\":{{\"price\":{price}}},"), 1);
+            record.payload = with_price.into_bytes();
+        }
+        assert_eq!(reached(&count(&case, &[])), expected, "{events:?}");
     }
 }
 

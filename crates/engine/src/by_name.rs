@@ -31,3 +31,50 @@ impl<T: Copy> ByName<T> {
         *known[index].get_or_insert_with(|| work_out(input.event.event))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use cambium_event::Event;
+
+    use super::*;
+    use crate::Names;
+
+    /// Lengths of names, and how often one was worked out. The third and fourth share a number.
+    #[test]
+    fn each_name_is_worked_out_once_but_for_those_beyond_the_limit() {
+        let (mut names, by_name, worked_out) = (Names::new(2), ByName::default(), Cell::new(0));
+        let mut length = |name: &str| {
+            let event = Event {
+                message_id: "",
+                app: "",
+                event: name,
+                user_id: "",
+                anonymous_id: "",
+                time: 0,
+                session_id: "",
+                dimensions: [""; 5],
+                properties: &[],
+                all_properties: "",
+            };
+            let input = Input::new(&mut names, &event, (0, 0), (0, 0));
+            by_name.get(&input, |name| {
+                worked_out.set(worked_out.get() + 1);
+                name.len()
+            })
+        };
+        for (name, times) in [
+            ("a", 1),
+            ("bb", 2),
+            ("a", 2),
+            ("bb", 2),
+            ("ccc", 3),
+            ("dddd", 4),
+            ("ccc", 5),
+        ] {
+            assert_eq!(length(name), name.len(), "{name}");
+            assert_eq!(worked_out.get(), times, "{name}");
+        }
+    }
+}

@@ -184,7 +184,8 @@ mod tests {
         let filter = Filter::new(text, &mut properties).map_err(|error| error.to_string())?;
         let plan = Plan::new(&Fields::default(), properties.paths());
         let line = br#"{"app":"shop","event":"buy","user_id":"u","timestamp":5,"platform":"ios","properties":
-            {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x","c d":{"e":2}},"ios":{"platform":1},"none":null,"platform":"p"}}"#;
+            {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x","c d":{"e":2}},"ios":{"platform":1},"none":null,"platform":"p","_x":1,"$y":2,
+            "exists":1,"contains":2,"starts_with":3,"properties":4}}"#;
         let record = Record {
             payload: Some(line),
             ..Record::default()
@@ -216,6 +217,11 @@ mod tests {
             ("n in (1, 2, 3) or false_thing == true", true),
             ("timestamp >= 5 and event == 'buy'", true),
             ("n >= 3 and n <= 3.0 and n < 3.5", true),
+            ("vip != false and not vip == false", true),
+            ("_x == 1 and $y == 2", true),
+            ("exists == 1 and contains == 2 and starts_with == 3", true),
+            ("properties == 4 and properties.properties == 4", true),
+            ("price == 1.25e1 and price < 1.3e+1 and price > 1e-3", true),
             ("vip", false),
         ] {
             let result = fits(text);
@@ -227,6 +233,21 @@ mod tests {
         }
     }
 
+    /// What stands beside each other is not nested.
+    #[test]
+    fn a_filter_is_nested_so_deeply_and_no_deeper() {
+        for (text, holds) in [
+            (format!("{}n == 3", "not ".repeat(62)), Some(true)),
+            (format!("{}n == 3", "not ".repeat(63)), Some(false)),
+            (format!("{}n == 3", "not ".repeat(64)), None),
+            (format!("{}n == 3{}", "(".repeat(63), ")".repeat(63)), Some(true)),
+            (format!("{}n == 3{}", "(".repeat(64), ")".repeat(64)), None),
+            (["not n == 4"; 200].join(" and "), Some(true)),
+        ] {
+            assert_eq!(fits(&text).ok(), holds, "{text}");
+        }
+    }
+
     #[test]
     fn errors_point_at_the_place() {
         for (text, place) in [
@@ -234,11 +255,19 @@ mod tests {
             ("price > 1 andd x == 1", 10),
             ("(a == 1", 7),
             ("a = 1", 2),
+            ("a not == 1", 2),
+            ("and == 1", 0),
+            ("a == 1 or true == 1", 10),
             ("a == 'x", 5),
         ] {
             let mut properties = PropertyTable::default();
             let error = Filter::new(text, &mut properties).unwrap_err();
             assert_eq!(error.place, place, "{text}: {error}");
         }
+        let error = Filter::new("é == 1 andd", &mut PropertyTable::default()).unwrap_err();
+        assert!(
+            error.to_string().ends_with("\n    é == 1 andd\n           ^"),
+            "{error}"
+        );
     }
 }

@@ -114,6 +114,9 @@ mod tests {
             record(Some(1), Some(b"b")),
             record(Some(1), Some(b"")),
             record(Some(1), None),
+            // Nothing of a timestamp mixes in where it is 0.
+            record(Some(0), Some(b"a")),
+            record(Some(0), Some(b"b")),
         ];
         for (place, one) in all.iter().enumerate() {
             for (other_place, other) in all.iter().enumerate() {

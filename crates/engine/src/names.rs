@@ -229,6 +229,22 @@ mod tests {
                 assert_eq!(names.text(Kind::Property(0), expected), text);
             }
         }
+        assert_eq!(names.text(Kind::Property(0), OTHER_ID), OTHER);
+    }
+
+    #[test]
+    fn each_kind_is_numbered_by_itself() {
+        let kinds = [Kind::App, Kind::Event, Kind::Page].into_iter();
+        let kinds = kinds
+            .chain((0..5).map(Kind::Dimension))
+            .chain((0..20).map(Kind::Property));
+        let mut names = Names::new(1);
+        for (number, kind) in kinds.enumerate() {
+            let text = number.to_string();
+            let id = names.intern(kind, Some(&text));
+            assert_eq!(names.text(kind, id), text, "{kind:?}");
+        }
+        assert_eq!(names.overflow(), 0);
     }
 
     #[test]

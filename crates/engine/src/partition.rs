@@ -701,3 +701,114 @@ pub(crate) struct Accepted {
 fn message_hash(id: &str) -> Option<u64> {
     (!id.is_empty()).then(|| xxh3_64(id.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use cambium_event::Record;
+
+    use super::*;
+    use crate::setup::tests::setup;
+
+    const TIME: i64 = 1_700_006_400_000;
+
+    fn begin(setup: Setup) -> Partition<()> {
+        let topic = Topic {
+            name: "t".to_owned(),
+            partition: 3,
+        };
+        Partition::new(topic, 5, 1, setup, HashKey::default()).unwrap()
+    }
+
+    /// An event of u's, so long after the first.
+    fn apply(partition: &mut Partition<()>, after_ms: i64) -> Outcome {
+        let payload = format!(
+            r#"{{"app":"s","event":"e","user_id":"u","timestamp":{},"properties":{{"a":{{"b":1.50}}}}}}"#,
+            TIME + after_ms
+        );
+        let record = Record {
+            offset: partition.position(),
+            payload: Some(payload.as_bytes()),
+            ..Record::default()
+        };
+        partition.apply(&record).unwrap()
+    }
+
+    #[test]
+    fn what_is_older_than_the_lateness_is_late() {
+        let mut partition = begin(Setup {
+            time: TimeRules {
+                lateness_ms: 100,
+                ..setup().time
+            },
+            ..setup()
+        });
+        for (after_ms, outcome) in [
+            (0, Outcome::Accepted),
+            (200, Outcome::Accepted),
+            (100, Outcome::Accepted),
+            (99, Outcome::Late),
+        ] {
+            assert_eq!(apply(&mut partition, after_ms), outcome, "{after_ms}");
+        }
+    }
+
+    /// Of a definition's past alone none are left, nor of who is forgotten further on.
+    #[test]
+    fn events_are_rows_where_they_are_asked_for() {
+        let user = HashKey::default().user("u");
+        for (events, raw_ids, only, left_out, id) in [
+            (false, false, None, vec![], None),
+            (true, false, None, vec![], Some("")),
+            (true, true, None, vec![], Some("u")),
+            (true, false, Some(Vec::new()), vec![], None),
+            (true, false, None, vec![user], None),
+        ] {
+            let mut setup = setup();
+            (setup.beside.events, setup.beside.raw_ids, setup.only) = (events, raw_ids, only);
+            let mut partition = begin(setup);
+            partition.leave_out(&left_out);
+            apply(&mut partition, 0);
+            let mut expected = Rows::default();
+            if let Some(id) = id {
+                let row = expected
+                    .row(tables::TABLES[4])
+                    .text("t")
+                    .i32(3)
+                    .i64(5)
+                    .u64(version(1, 5));
+                let row = row
+                    .text("s")
+                    .text("e")
+                    .i64(TIME)
+                    .u64(user)
+                    .text(id)
+                    .text("")
+                    .text("")
+                    .text("");
+                let row = (0..5).fold(row, |row, _| row.text(""));
+                row.map([("a.b", "1.5")]).u16(1);
+            }
+            let rows = partition.flush().unwrap();
+            let of_events = rows.tables.iter().filter(|rows| rows.table.name == "event_rows");
+            let bytes =
+                |rows: &crate::TableRows| rows.block().flat_map(|part| part.to_vec()).collect::<Vec<u8>>();
+            let found: Vec<_> = of_events.map(bytes).collect();
+            assert_eq!(found, expected.tables.iter().map(bytes).collect::<Vec<_>>());
+        }
+    }
+
+    /// However many captures there were, each tells its users from those of the one before.
+    #[test]
+    fn a_capture_holds_who_changed_since_the_last() {
+        let mut partition = begin(setup());
+        for number in 0..300 {
+            let changes = number % 3 != 0;
+            if changes {
+                apply(&mut partition, 0);
+            }
+            partition.flush().unwrap();
+            let users = partition.capture().unwrap().users;
+            assert_eq!(users.len(), usize::from(changes), "{number}");
+        }
+    }
+}

@@ -464,3 +464,30 @@ impl Matcher {
         self.names(event.event) && self.fits_but_for_its_name(event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_a_path() {
+        for (name, path) in [
+            ("a", "a"),
+            ("a.b", "a|b"),
+            ("properties.a.b", "a|b"),
+            ("properties", "properties"),
+            ("propertiesque.a", "propertiesque|a"),
+            ("properties[\"a b\"].c", "a b|c"),
+            ("a['b.c']d", "a|b.c|d"),
+            ("['a'][\"b\"]", "a|b"),
+            // What names nothing is told by an empty step.
+            (".a", "|a"),
+            ("a..b", "a||b"),
+            ("properties.", ""),
+            // A bracket that never closes is part of a name.
+            ("['a", "['a"),
+        ] {
+            assert_eq!(PropertyTable::path(name).join("|"), path, "{name}");
+        }
+    }
+}

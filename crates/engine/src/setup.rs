@@ -269,3 +269,149 @@ impl Setup {
             .map(move |spec| (spec, overriding.unwrap_or(&spec.body)))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Nothing is counted, nothing comes late.
+    pub(crate) fn setup() -> Setup {
+        Setup {
+            time: TimeRules {
+                lateness_ms: 0,
+                skew_ms: 0,
+                horizon_ms: 0,
+            },
+            week_start: WeekStart::Monday,
+            apps: Default::default(),
+            drop: Vec::new(),
+            definitions: Vec::new(),
+            fields: Fields::default(),
+            format: Default::default(),
+            beside: Default::default(),
+            max_values: 1,
+            hash_key: None,
+            semantics: Default::default(),
+            forgotten: Vec::new(),
+            only: None,
+        }
+    }
+
+    fn app(zone: &str) -> AppSetup {
+        AppSetup {
+            zone: zone.to_owned(),
+            time: setup().time,
+            week_start: None,
+            overrides: BTreeMap::new(),
+        }
+    }
+
+    /// "kind name generation", and the apps that it is for.
+    fn spec(text: &str, apps: &[&str]) -> Spec {
+        let words: Vec<&str> = text.split(' ').collect();
+        Spec {
+            kind: words[0].to_owned(),
+            name: words[1].to_owned(),
+            apps: apps.iter().map(|app| (*app).to_owned()).collect(),
+            body: words[1].into(),
+            generation: words[2].parse().unwrap(),
+        }
+    }
+
+    fn told(specs: &[Spec]) -> Vec<String> {
+        let told = |one: &Spec| format!("{} {} {}", one.kind, one.name, one.generation);
+        specs.iter().map(told).collect()
+    }
+
+    #[test]
+    fn definitions_count_the_apps_they_are_for() {
+        let mut setup = setup();
+        setup.definitions = vec![
+            spec("unique all 0", &[]),
+            spec("unique some 0", &["a", "b"]),
+            spec("session all 0", &[]),
+        ];
+        let mut overriding = app("UTC");
+        overriding.overrides.insert("unique".to_owned(), "own".into());
+        setup.apps.insert("b".to_owned(), overriding);
+        for (kind, app, bodies) in [
+            ("unique", "a", "all some"),
+            ("unique", "b", "own own"),
+            ("unique", "c", "all"),
+            ("session", "b", "all"),
+        ] {
+            let found: Vec<_> = setup
+                .definitions(kind, app)
+                .map(|(_, body)| body.as_str().unwrap())
+                .collect();
+            assert_eq!(found.join(" "), bodies, "{kind} of {app}");
+        }
+    }
+    #[test]
+    fn generations_are_told_apart_and_taken_together() {
+        let mut counted = setup();
+        counted.definitions = ["unique a 0", "unique a 2", "unique b 1"]
+            .map(|text| spec(text, &[]))
+            .into();
+        assert_eq!(
+            told(&counted.in_first_generations()),
+            ["unique a 0", "unique b 0"]
+        );
+        let mut written = setup();
+        written.definitions = ["unique a 0", "unique b 1", "unique c 0"]
+            .map(|text| spec(text, &[]))
+            .into();
+        assert_eq!(
+            told(&written.with_later_generations(&counted).definitions),
+            ["unique a 0", "unique b 1", "unique c 0", "unique a 2"]
+        );
+        assert!(
+            !written.counts_all_of(&counted)
+                && written.with_later_generations(&counted).counts_all_of(&counted)
+        );
+    }
+
+    #[test]
+    fn who_is_forgotten_stays_so() {
+        let forgotten = setup().forgetting(&[3, 1]).forgetting(&[2, 1]);
+        assert_eq!(forgotten.forgotten, [1, 2, 3]);
+        assert!(forgotten.has_forgotten(&[1, 3]) && !forgotten.has_forgotten(&[1, 4]));
+    }
+
+    /// How records are read and judged stays; what is counted, and of which users by which days, is the other's.
+    #[test]
+    fn a_setup_that_counts_as_another_reads_as_before() {
+        let here = Setup {
+            drop: vec!["a == 1".to_owned()],
+            apps: [("s".to_owned(), app("UTC"))].into(),
+            forgotten: vec![7],
+            ..setup()
+        };
+        let mut theirs = app("Asia/Kolkata");
+        (theirs.week_start, theirs.time.lateness_ms) = (Some(WeekStart::Friday), 5);
+        let there = Setup {
+            apps: [("s".to_owned(), theirs)].into(),
+            week_start: WeekStart::Sunday,
+            hash_key: Some(9),
+            semantics: [("unique".to_owned(), 2)].into(),
+            definitions: vec![spec("unique a 0", &[])],
+            drop: vec!["b == 1".to_owned()],
+            ..setup()
+        };
+        let counting = here.counting_as(&there);
+        assert_eq!(
+            (counting.zone("s"), counting.week_start("s"), counting.time("s")),
+            ("Asia/Kolkata", WeekStart::Friday, here.time("s"))
+        );
+        let apps = counting.apps.clone();
+        assert_eq!(
+            counting,
+            Setup {
+                drop: here.drop,
+                forgotten: here.forgotten,
+                apps,
+                ..there
+            }
+        );
+    }
+}

@@ -235,6 +235,9 @@ mod tests {
         }
         assert_eq!(duration_ms("1 h 30 min"), Ok(5_400_000));
         assert_eq!(duration_ms("1h30m0.5s"), Ok(5_400_500));
+        assert_eq!(duration_ms("400 w 20000 d"), Ok(22_800 * DAY_MS));
+        assert_eq!(duration_ms("146000 d"), Ok(400 * 365 * DAY_MS));
+        assert!(duration_ms("146000 d 1 ms").is_err());
         assert!(duration_ms("1 h 30").is_err() && duration_ms("").is_err());
         assert!(duration_ms("soon").is_err());
         assert!(duration_ms("-1 s").is_err());

@@ -272,3 +272,146 @@ impl Exclude {
         (self.after.unwrap_or(1), self.before.unwrap_or(steps))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn funnel(steps: usize) -> Definition {
+        let step = Step {
+            event: EventNames::any(),
+            filter: None,
+            name: "step".to_owned(),
+            optional: false,
+            first_time: false,
+        };
+        Definition {
+            steps: vec![step; steps],
+            within: Within::Duration(Duration(1)),
+            order: Order::InOrder,
+            ignore: Vec::new(),
+            exclude: Vec::new(),
+            by: Vec::new(),
+            by_step: ByStep::default(),
+        }
+    }
+
+    fn exclude(after: Option<usize>, before: Option<usize>) -> Exclude {
+        Exclude {
+            event: EventNames::any(),
+            filter: None,
+            after,
+            before,
+        }
+    }
+
+    #[test]
+    fn what_no_funnel_can_be_is_refused() {
+        type Change = fn(&mut Definition);
+        let cases: [(usize, Change, &str); 27] = [
+            (0, |_| (), "steps: there are 0"),
+            (1, |_| (), ""),
+            (32, |_| (), ""),
+            (33, |_| (), "steps: there are 33"),
+            (2, |one| one.steps[0].optional = true, "steps: the first"),
+            (2, |one| one.steps[1].optional = true, ""),
+            (2, |one| one.within = Within::Duration(Duration(0)), "within: "),
+            (2, |one| one.within = Within::Session, ""),
+            (2, |one| one.ignore.push("e".to_owned()), "ignore: "),
+            (
+                2,
+                |one| (one.ignore, one.order) = (vec!["e".to_owned()], Order::Strict),
+                "",
+            ),
+            (2, |one| one.order = Order::Any, ""),
+            (
+                2,
+                |one| (one.steps[1].optional, one.order) = (true, Order::Any),
+                "steps: with order",
+            ),
+            (2, |one| one.by_step = ByStep::Number(0), "by_step: 0"),
+            (2, |one| one.by_step = ByStep::Number(1), ""),
+            (2, |one| one.by_step = ByStep::Number(2), ""),
+            (2, |one| one.by_step = ByStep::Number(3), "by_step: 3"),
+            (2, |one| one.exclude = vec![exclude(None, None); 32], ""),
+            (
+                2,
+                |one| one.exclude = vec![exclude(None, None); 33],
+                "exclude: at most",
+            ),
+            (1, |one| one.exclude = vec![exclude(None, None)], ""),
+            (3, |one| one.exclude = vec![exclude(Some(2), None)], ""),
+            (3, |one| one.exclude = vec![exclude(None, Some(2))], ""),
+            (
+                3,
+                |one| one.exclude = vec![exclude(Some(0), None)],
+                "exclude: after = 0",
+            ),
+            (
+                3,
+                |one| one.exclude = vec![exclude(None, Some(4))],
+                "exclude: after = 1",
+            ),
+            (
+                3,
+                |one| one.exclude = vec![exclude(None, Some(0))],
+                "exclude: after = 1",
+            ),
+            (
+                3,
+                |one| one.exclude = vec![exclude(Some(2), Some(2))],
+                "exclude: after = 2",
+            ),
+            (
+                3,
+                |one| one.exclude = vec![exclude(Some(3), Some(2))],
+                "exclude: after = 3",
+            ),
+            (
+                1,
+                |one| one.exclude = vec![exclude(Some(2), None)],
+                "exclude: after = 2",
+            ),
+        ];
+        for (place, (steps, change, refused)) in cases.into_iter().enumerate() {
+            let mut definition = funnel(steps);
+            change(&mut definition);
+            let said = definition
+                .check()
+                .map_or_else(|error| error.to_string(), |()| String::new());
+            assert!(
+                said.starts_with(refused) && said.is_empty() == refused.is_empty(),
+                "{place}: {said}"
+            );
+        }
+    }
+
+    /// What a late event can undo is rows of users, and not members of sets.
+    #[test]
+    fn members_enter_sets_where_no_late_event_can_undo_it() {
+        type Change = fn(&mut Definition);
+        let cases: [(bool, Change); 9] = [
+            (true, |_| ()),
+            (true, |one| one.order = Order::Any),
+            (false, |one| one.order = Order::Strict),
+            (false, |one| one.exclude = vec![exclude(None, None)]),
+            (false, |one| one.steps[1].optional = true),
+            (false, |one| one.steps[0].first_time = true),
+            (true, |one| one.by = vec!["platform".to_owned()]),
+            (true, |one| one.by_step = ByStep::Named(NamedStep::Last)),
+            (false, |one| {
+                (one.by, one.by_step) = (vec!["platform".to_owned()], ByStep::Named(NamedStep::Last));
+            }),
+        ];
+        for (place, (only_adds, change)) in cases.into_iter().enumerate() {
+            let mut definition = funnel(2);
+            change(&mut definition);
+            let by_step = definition.by_step;
+            assert_eq!(
+                definition.only_adds(&Span::Milliseconds(1), by_step),
+                only_adds,
+                "{place}"
+            );
+        }
+    }
+}

@@ -139,32 +139,10 @@ impl<L: List> Partition<L> {
 
 #[cfg(test)]
 mod tests {
-    use cambium_event::{Fields, Record};
+    use cambium_event::Record;
 
     use super::*;
-    use crate::{TimeRules, WeekStart};
-
-    fn setup() -> Setup {
-        Setup {
-            time: TimeRules {
-                lateness_ms: 0,
-                skew_ms: 0,
-                horizon_ms: 0,
-            },
-            week_start: WeekStart::Monday,
-            apps: Default::default(),
-            drop: Vec::new(),
-            definitions: Vec::new(),
-            fields: Fields::default(),
-            format: Default::default(),
-            beside: Default::default(),
-            max_values: 1,
-            hash_key: None,
-            semantics: Default::default(),
-            forgotten: Vec::new(),
-            only: None,
-        }
-    }
+    use crate::setup::tests::setup;
 
     #[test]
     fn the_last_record_is_remembered() {

@@ -250,3 +250,102 @@ pub(super) fn put_definition(rows: &mut Rows, topic: &Topic, in_force: &InForce<
         .i64(of_version(in_force.start).1)
         .i64(started_at.clamp(0, 4_102_444_800_000));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::version;
+
+    #[test]
+    fn a_redacted_payload_keeps_its_form_and_the_names_of_fields() {
+        for (payload, form) in [
+            (
+                r#"{"user_id":"Zoë-7","n":12.5}"#,
+                r#"{"user_id":"xxx-0","x":00.0}"#,
+            ),
+            (
+                r#"{"properties":{"price":null}}"#,
+                r#"{"properties":{"xxxxx":xxxx}}"#,
+            ),
+            // Outside of quotes, and as part of a text, it is no field's name.
+            (r#"app {"apps":"my app"}"#, r#"xxx {"xxxx":"xx xxx"}"#),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(payload.as_bytes()), form);
+        }
+    }
+
+    /// What is told of a rejection: that which was seen may be a piece of the payload.
+    #[test]
+    fn the_detail_of_a_rejection_gives_away_no_more_than_is_kept_of_the_payload() {
+        let (keep, redact, none) = (
+            RejectedPayload::Keep,
+            RejectedPayload::Redact,
+            RejectedPayload::None,
+        );
+        for (kept, reason, told) in [
+            (keep, Reason::BadTime, "seen: b7"),
+            (keep, Reason::Unreadable, "seen: b7"),
+            (
+                redact,
+                Reason::BadTime,
+                "timestamp: no time between 1970 and 2100",
+            ),
+            (
+                none,
+                Reason::Unreadable,
+                "it cannot be read in the source's format",
+            ),
+            (redact, Reason::NoApp, "seen: b7"),
+        ] {
+            let (mut rows, mut expected) = (Rows::default(), Rows::default());
+            let topic = Topic {
+                name: "t".to_owned(),
+                partition: 0,
+            };
+            let record = Record {
+                payload: Some(b"b7"),
+                ..Record::default()
+            };
+            put_rejected(
+                &mut rows,
+                &topic,
+                version(1, 5),
+                &record,
+                &Rejection::new(reason, "seen: b7"),
+                kept,
+            );
+            let payload = match kept {
+                RejectedPayload::Keep => "b7",
+                RejectedPayload::Redact => "x0",
+                RejectedPayload::None => "",
+            };
+            expected
+                .row(&REJECTED)
+                .text("t")
+                .i32(0)
+                .i64(0)
+                .u64(version(1, 5))
+                .i64(0)
+                .text(reason.name())
+                .text(told)
+                .text(payload)
+                .u16(1);
+            let bytes = |rows: &Rows| {
+                let blocks = rows.tables.iter().flat_map(|table| table.block());
+                blocks.flat_map(|part| part.to_vec()).collect::<Vec<u8>>()
+            };
+            assert_eq!(bytes(&rows), bytes(&expected), "{kept:?} {reason:?}");
+        }
+    }
+
+    #[test]
+    fn properties_are_flattened_to_scalars() {
+        let json =
+            serde_json::json!({"a": {"b": 1.50, "c": {"d": "x"}}, "e": [1, {"f": 2}], "g": null, "h": true});
+        let mut out = Vec::new();
+        flatten(String::new(), &json, &mut out);
+        let out: Vec<_> = out.iter().map(|(path, text)| format!("{path}={text}")).collect();
+        assert_eq!(out.join(" "), r#"a.b=1.5 a.c.d=x e=[1,{"f":2}] h=true"#);
+    }
+}

@@ -1,0 +1,111 @@
+//! The rows of rolling windows: users by the slice of time of their newest event, newest slice first.
+
+use std::path::PathBuf;
+
+use cambium::Processors;
+use cambium::config::Config;
+use cambium_engine::{HashKey, Partition, Topic};
+use cambium_event::Record;
+
+use super::case::MINUTE;
+use super::model::{Model, Value, number, text};
+
+const DAY: i64 = 24 * 60 * MINUTE;
+/// The beginning of a day in New York: of 2024-03-09, before one of 23 hours.
+const START: i64 = 1_709_960_400_000;
+
+/// Counts events ("user minute"; "!": a flush) of an app in New York.
+fn count(events: &str) -> Model {
+    let text = "[app.s]\ntime_zone = \"America/New_York\"\n[time]\nlateness = \"2 h\"\n";
+    let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
+    let topic = Topic {
+        name: "t".to_owned(),
+        partition: 0,
+    };
+    let mut partition: Partition<Processors> =
+        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    let mut model = Model::new();
+    for event in events.split(", ") {
+        let Some((user, minute)) = event.split_once(' ') else {
+            model.insert(&partition.flush().unwrap());
+            continue;
+        };
+        let time = START + minute.parse::<i64>().unwrap() * MINUTE;
+        let payload = format!(r#"{{"app":"s","event":"e","user_id":"{user}","timestamp":{time}}}"#);
+        let record = Record {
+            offset: partition.position(),
+            payload: Some(payload.as_bytes()),
+            ..Record::default()
+        };
+        partition.apply(&record).unwrap();
+    }
+    model.insert(&partition.flush().unwrap());
+    model
+}
+
+fn list(value: &Value) -> Vec<i64> {
+    match value {
+        Value::List(list) => list.iter().map(|one| *one as i64).collect(),
+        other => panic!("{other:?} is no list"),
+    }
+}
+
+/// The rows of all values together, as "minute of the slice: users".
+#[track_caller]
+fn check(slices: &str, events: &str, expected: &str) {
+    let model = count(events);
+    let mut rows = model.rows("rolling_rows");
+    rows.retain(|row| text(row, "slices") == slices && text(row, "dimension").is_empty());
+    let told = rows.iter().map(|row| {
+        let minute = (number(row, "at") as i64 * 1000 - START) / MINUTE;
+        let users: Vec<_> = list(&row["users"]).iter().map(i64::to_string).collect();
+        // Nobody stands behind the last.
+        format!("{minute}: {}", users.join(" ").trim_end_matches(" 0"))
+    });
+    assert_eq!(told.collect::<Vec<_>>().join(", "), expected, "{events}");
+}
+
+#[test]
+fn users_stand_in_the_slice_of_their_newest_event() {
+    check("minute", "u 0, v 0, u 1", "0: 2, 1: 1 1");
+    check("minute", "u 0, v 2, w 1, u 2", "0: 1, 2: 2 1");
+    check("quarter", "u 0, v 14, w 15, u 31", "0: 2, 15: 1 2, 30: 1 1 1");
+}
+
+/// Whether anybody flushed before it was over or not.
+#[test]
+fn a_slice_that_is_over_leaves_its_row_as_it_was() {
+    check("minute", "u 0, v 1, !, w 1, u 2", "0: 1, 1: 2 1, 2: 1 2");
+    check("quarter", "u 0, v 15, w 29, u 30", "0: 1, 15: 2 1, 30: 1 2");
+    check("day", "u 0, v 1440, w 1441, u 2820", "0: 1, 1440: 2 1, 2820: 1 2");
+}
+
+#[test]
+fn a_window_reaches_back_so_far() {
+    let nobody = |slices: usize| vec!["0"; slices].join(" ");
+    for (slices, minutes, most) in [("minute", 1, 60), ("quarter", 15, 96)] {
+        let (last, over) = (minutes * (most as i64 - 1), minutes * most as i64);
+        let expected = format!("0: 1, {last}: 1 {} 1", nobody(most - 2));
+        check(slices, &format!("u 0, v {last}"), &expected);
+        check(slices, &format!("u 0, v {over}"), &format!("0: 1, {over}: 1"));
+    }
+    // It came for a slice that no window reaches any more, and nobody stands there.
+    check("minute", "u 60, v 0", "60: 1");
+    check("minute", "u 60, v 1", &format!("60: 1 {} 1", nobody(58)));
+}
+
+/// A view cannot tell them, and so they stand in the row: the day after this one has 23 hours.
+#[test]
+fn a_row_of_days_says_when_those_behind_it_begin() {
+    let model = count("u 0");
+    for row in model.rows("rolling_rows") {
+        let turns = list(&row["turns"]);
+        if text(row, "slices") == "day" {
+            let hour_lost = |behind: i64| if behind > 1 { 60 * MINUTE } else { 0 };
+            let expected = (1..=30).map(|behind| (START + behind * DAY - hour_lost(behind)) / 1000);
+            assert_eq!(turns, expected.collect::<Vec<_>>());
+        } else {
+            assert!(turns.is_empty());
+        }
+    }
+}

@@ -14,9 +14,9 @@ use fastrand::Rng;
 
 use super::case::{Case, MINUTE, funnel};
 use super::check::check;
-use super::model::{Model, number};
+use super::model::{Model, Value, number};
 
-const CASES: u64 = 400;
+const CASES: u64 = 2000;
 /// Of each case.
 const FUNNELS: usize = 8;
 /// A metric that every case has.
@@ -145,6 +145,8 @@ fn an_instant_is_taken_in_the_funnels_favour() {
         ("* c? * b", "", "a0 c9 b9 b18", "1 2 3 4"),
         ("* c? * b", "", "a0 c9 b9", "1 3 4"),
         // Of c and x at minute 9 either may be the second step; x is, and none lies between.
+        // The same of three steps at one instant.
+        ("* c? * * b", "", "a0 c9 b9 b9 b18", "1 2 3 4 5"),
         ("b * a? c", "x", "b0 c9 x9 a27 c36", "1 2 4"),
         ("b * a? c", "", "b0 c9 x9 a27 c36", "1 2 3 4"),
         ("b * a? c", "x", "b0 c9 x18 a27 c36", ""),
@@ -195,6 +197,48 @@ fn what_does_not_fit_a_filter_is_not_seen() {
         }
         assert_eq!(reached(&count(&case, &[])), expected, "{events:?}");
     }
+}
+
+/// Its row has as many empty values as there are in a slice.
+#[test]
+fn a_try_whose_steps_do_not_agree_is_in_no_slice() {
+    let (text, _) = written("a b", "");
+    let text = text + "by = [\"platform\", \"channel\", \"country\"]\nby_step = \"every\"\n";
+    let events = [("a", 0, "ios"), ("b", 9, "web")];
+    let model = count(&case(text, Vec::new(), events.into_iter()), &[]);
+    let rows = model.rows("funnel_rows").into_iter();
+    let told = rows.map(|row| {
+        (
+            number(row, "steps"),
+            number(row, "sliced"),
+            row["platform"].clone(),
+        )
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(3, 0, Value::Text(String::new()))]);
+}
+
+/// The last moment of the time that is given is in time.
+#[test]
+fn a_try_ends_when_its_time_is_over() {
+    for minute in [59, 60, 61] {
+        let (text, funnel) = written("a b", "");
+        let events = [("a", 0, "ios"), ("b", minute, "ios")];
+        run(&case(text, vec![funnel], events.into_iter()), &[]);
+    }
+}
+
+/// A day's furthest try is one of all of its tries, also where what came late belongs to the day before.
+#[test]
+fn a_try_that_begins_at_midnight_belongs_to_the_day_that_begins() {
+    let (text, funnel) = written("a b", "");
+    let events = [
+        ("a", 1440, "ios"),
+        ("a", 1510, "ios"),
+        ("b", 1520, "ios"),
+        ("a", 1430, "ios"),
+    ];
+    // What came in time is left before the last comes.
+    run(&case(text, vec![funnel], events.into_iter()), &[2]);
 }
 
 /// Where a session is cut depends on where it began: also when that was on the day before, which is settled.

@@ -9,7 +9,7 @@ use cambium_engine::{HashKey, Partition, Topic};
 use cambium_event::Record;
 use fastrand::Rng;
 
-use super::case::Case;
+use super::case::{Case, MINUTE};
 use super::model::{Model, Row};
 
 const CASES: u64 = 150;
@@ -81,4 +81,43 @@ fn who_is_forgotten_comes_back_as_whom_they_were() {
         }
     }
     assert!(least < most, "of {most} bytes {least} are left");
+}
+
+/// How many sessions a client's own session is, with events at these minutes of one day.
+fn sessions(minutes: &[i64]) -> usize {
+    let text = "[time]\nlateness = \"1 h\"\nhorizon = \"2 h\"\n[session]\nid = \"client\"\n";
+    let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
+    let topic = Topic {
+        name: "t".to_owned(),
+        partition: 0,
+    };
+    let mut partition: Partition<Processors> =
+        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    for (offset, minute) in minutes.iter().enumerate() {
+        let time = 1_700_006_400_000 + minute * MINUTE;
+        let payload =
+            format!(r#"{{"app":"s","event":"e","user_id":"u","session_id":"s","timestamp":{time}}}"#);
+        let record = Record {
+            offset: offset as i64,
+            payload: Some(payload.as_bytes()),
+            ..Record::default()
+        };
+        partition.apply(&record).unwrap();
+    }
+    let mut model = Model::new();
+    model.insert(&partition.flush().unwrap());
+    model.rows("session_rows").len()
+}
+
+/// Whether they were forgotten already or not, which is done once a day.
+#[test]
+fn who_comes_back_after_the_horizon_is_new() {
+    for (minutes, expected) in [
+        ([0, 120].as_slice(), 1),
+        (&[0, 121], 2),
+        (&[0, 120, 240], 1),
+        (&[0, 121, 240, 361], 3),
+    ] {
+        assert_eq!(sessions(minutes), expected, "{minutes:?}");
+    }
 }

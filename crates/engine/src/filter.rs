@@ -185,7 +185,7 @@ mod tests {
         let plan = Plan::new(&Fields::default(), properties.paths());
         let line = br#"{"app":"shop","event":"buy","user_id":"u","timestamp":5,"platform":"ios","properties":
             {"price":12.5,"n":3,"vip":true,"plan":"pro","unit price":1,"a":{"b":"x","c d":{"e":2}},"ios":{"platform":1},"none":null,"platform":"p","_x":1,"$y":2,
-            "exists":1,"contains":2,"starts_with":3,"properties":4}}"#;
+            "exists":1,"contains":2,"starts_with":3,"properties":4,"big":9007199254740993}}"#;
         let record = Record {
             payload: Some(line),
             ..Record::default()
@@ -219,6 +219,8 @@ mod tests {
             ("n >= 3 and n <= 3.0 and n < 3.5", true),
             ("vip != false and not vip == false", true),
             ("_x == 1 and $y == 2", true),
+            // A double would take them for one.
+            ("big == 9007199254740993 and big != 9007199254740992", true),
             ("exists == 1 and contains == 2 and starts_with == 3", true),
             ("properties == 4 and properties.properties == 4", true),
             ("price == 1.25e1 and price < 1.3e+1 and price > 1e-3", true),

@@ -752,6 +752,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_event_from_further_ahead_than_the_skew_happened_when_it_was_sent() {
+        let mut partition = begin(Setup {
+            time: TimeRules {
+                skew_ms: 100,
+                ..setup().time
+            },
+            ..setup()
+        });
+        for (ahead_ms, watermark, ahead) in [(0, 0, 0), (100, 100, 0), (101, 100, 1)] {
+            let payload = format!(
+                r#"{{"app":"s","event":"e","user_id":"u","timestamp":{}}}"#,
+                TIME + ahead_ms
+            );
+            let record = Record {
+                offset: partition.position(),
+                timestamp: Some(TIME),
+                payload: Some(payload.as_bytes()),
+                ..Record::default()
+            };
+            partition.apply(&record).unwrap();
+            let found = (partition.watermark(), partition.account().ahead);
+            assert_eq!(found, (Some(TIME + watermark), ahead), "{ahead_ms}");
+        }
+    }
+
     /// Of a definition's past alone none are left, nor of who is forgotten further on.
     #[test]
     fn events_are_rows_where_they_are_asked_for() {
@@ -795,6 +821,16 @@ mod tests {
             let found: Vec<_> = of_events.map(bytes).collect();
             assert_eq!(found, expected.tables.iter().map(bytes).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn another_log_begins_another_epoch_and_a_gap_does_not() {
+        let mut partition = begin(setup());
+        partition.skip_to(9, false).unwrap();
+        assert_eq!((partition.epoch(), partition.position()), (1, 9));
+        partition.skip_to(2, true).unwrap();
+        assert_eq!((partition.epoch(), partition.position()), (2, 2));
+        assert_eq!(partition.version(), version(2, 2));
     }
 
     /// However many captures there were, each tells its users from those of the one before.

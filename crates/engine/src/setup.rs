@@ -371,6 +371,39 @@ pub(crate) mod tests {
         );
     }
 
+    /// Beside what is counted here, unless the two cannot stand beside each other.
+    #[test]
+    fn a_past_stands_beside_what_is_counted_or_in_its_place() {
+        let here = Setup {
+            definitions: vec![spec("unique a 0", &[]), spec("unique b 0", &[])],
+            ..setup()
+        };
+        let given = |own: Spec| Setup {
+            definitions: vec![own, spec("unique c 0", &[])],
+            ..setup()
+        };
+        let same = given(spec("unique a 1", &[]));
+        let other_body = given(Spec {
+            body: "other".into(),
+            ..spec("unique a 1", &[])
+        });
+        let other_apps = given(spec("unique a 1", &["s"]));
+        let other_weeks = Setup {
+            week_start: WeekStart::Sunday,
+            ..same.clone()
+        };
+        let beside = ["unique a 0", "unique b 0", "unique a 1", "unique c 0"].as_slice();
+        let instead = ["unique a 1", "unique c 0"].as_slice();
+        for (given, expected) in [
+            (same, beside),
+            (other_body, instead),
+            (other_apps, instead),
+            (other_weeks, instead),
+        ] {
+            assert_eq!(told(&here.with_past(&given).definitions), expected, "{given:?}");
+        }
+    }
+
     #[test]
     fn who_is_forgotten_stays_so() {
         let forgotten = setup().forgetting(&[3, 1]).forgetting(&[2, 1]);

@@ -216,6 +216,12 @@ mod tests {
             new_york.hour(ms("2024-11-03T06:30:00Z")),
             ms("2024-11-03T06:00:00Z")
         );
+        // There the clock goes back by half an hour.
+        let lord_howe = Zone::new("Australia/Lord_Howe").unwrap();
+        assert_eq!(
+            lord_howe.hour(ms("2024-04-06T16:10:00Z")),
+            ms("2024-04-06T15:30:00Z")
+        );
         let kolkata = Zone::new("Asia/Kolkata").unwrap();
         assert_eq!(
             kolkata.hour(ms("2024-01-01T00:10:00Z")),

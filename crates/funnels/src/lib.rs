@@ -389,3 +389,21 @@ impl Tries {
         self.changed = Some((known_from.min(from), known_to.max(to)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_are_what_they_were_when_they_were_saved() {
+        let tries = Tries {
+            entered: [7_200_000, 3_600_000, 90_000_000, 90_000_000]
+                .map(|hour| (hour, Slice::default(), 1))
+                .into(),
+            ..Tries::default()
+        };
+        let saved = postcard::to_stdvec(&tries).unwrap();
+        let again: Tries = postcard::from_bytes(&saved).unwrap();
+        assert_eq!(again.entered, tries.entered);
+    }
+}

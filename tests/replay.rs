@@ -4,6 +4,7 @@ mod against_engine;
 mod captures;
 pub mod case;
 pub mod check;
+mod flushes;
 mod funnels;
 mod horizon;
 pub mod members;

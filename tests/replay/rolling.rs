@@ -8,13 +8,13 @@ use cambium_engine::{HashKey, Partition, Topic};
 use cambium_event::Record;
 
 use super::case::MINUTE;
-use super::model::{Model, Value, number, text};
+use super::model::{Model, Row, Value, number, text};
 
 const DAY: i64 = 24 * 60 * MINUTE;
 /// The beginning of a day in New York: of 2024-03-09, before one of 23 hours.
 const START: i64 = 1_709_960_400_000;
 
-/// Counts events ("user minute"; "!": a flush) of an app in New York.
+/// Counts events ("user minute", or "user minute platform"; "!": a flush) of an app in New York.
 fn count(events: &str) -> Model {
     let text = "[app.s]\ntime_zone = \"America/New_York\"\n[time]\nlateness = \"2 h\"\n";
     let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
@@ -30,8 +30,11 @@ fn count(events: &str) -> Model {
             model.insert(&partition.flush().unwrap());
             continue;
         };
+        let (minute, platform) = minute.split_once(' ').unwrap_or((minute, ""));
         let time = START + minute.parse::<i64>().unwrap() * MINUTE;
-        let payload = format!(r#"{{"app":"s","event":"e","user_id":"{user}","timestamp":{time}}}"#);
+        let payload = format!(
+            r#"{{"app":"s","event":"e","user_id":"{user}","timestamp":{time},"platform":"{platform}"}}"#
+        );
         let record = Record {
             offset: partition.position(),
             payload: Some(payload.as_bytes()),
@@ -53,9 +56,17 @@ fn list(value: &Value) -> Vec<i64> {
 /// The rows of all values together, as "minute of the slice: users".
 #[track_caller]
 fn check(slices: &str, events: &str, expected: &str) {
+    check_value((slices, ""), events, expected);
+}
+
+/// The same of one platform.
+#[track_caller]
+fn check_value((slices, platform): (&str, &str), events: &str, expected: &str) {
     let model = count(events);
     let mut rows = model.rows("rolling_rows");
-    rows.retain(|row| text(row, "slices") == slices && text(row, "dimension").is_empty());
+    let dimension = if platform.is_empty() { "" } else { "platform" };
+    let is_meant = |row: &&Row| text(row, "dimension") == dimension && text(row, "value") == platform;
+    rows.retain(|row| text(row, "slices") == slices && is_meant(row));
     let told = rows.iter().map(|row| {
         let minute = (number(row, "at") as i64 * 1000 - START) / MINUTE;
         let users: Vec<_> = list(&row["users"]).iter().map(i64::to_string).collect();
@@ -92,6 +103,12 @@ fn a_window_reaches_back_so_far() {
     // It came for a slice that no window reaches any more, and nobody stands there.
     check("minute", "u 60, v 0", "60: 1");
     check("minute", "u 60, v 1", &format!("60: 1 {} 1", nobody(58)));
+}
+
+/// What is remembered of one platform stays for as long as a window reaches, whatever comes of others.
+#[test]
+fn who_comes_back_to_a_platform_stands_once_in_a_window_of_days() {
+    check_value(("day", "ios"), "u 0 ios, u 2880 web, u 4300 ios", "0: 1, 4260: 1");
 }
 
 /// A view cannot tell them, and so they stand in the row: the day after this one has 23 hours.

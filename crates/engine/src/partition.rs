@@ -551,6 +551,7 @@ impl<L: List> Partition<L> {
         let watermark = self.watermark.unwrap_or(accepted.time);
         let Ids { user, message } = accepted.ids;
         let app = &mut self.apps[number];
+        let time = app.times();
         let visit = app.users.visit(user)?;
         let known = &mut *visit.user;
         if let (Some(message), Some(cutoff)) = (message, accepted.unless_since)
@@ -592,7 +593,7 @@ impl<L: List> Partition<L> {
         }
         let mut context = Context::of_app(
             &app.name,
-            (app.time, app.link_within_ms.unwrap_or(0)),
+            time,
             (&mut self.rows, &mut self.names),
             version,
             watermark,

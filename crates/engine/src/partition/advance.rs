@@ -6,7 +6,9 @@ use smallvec::SmallVec;
 use super::{App, Ids, Partition, tables};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::users::{RESTS, Users};
-use crate::{Bug, Context, Identity, List, Names, Processor, Rows, SnapshotError, bug, origin_hash};
+use crate::{
+    Bug, Context, Identity, List, Names, Processor, Rows, SnapshotError, TimeRules, bug, origin_hash,
+};
 
 /// Who was not touched for so long falls asleep when there is time for it.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
@@ -19,14 +21,20 @@ impl<L: List> App<L> {
         version: u64,
         watermark: i64,
     ) -> (&'a mut L::Instances, &'a mut Users<L::Parts>, Context<'a>) {
-        let time = (self.time, self.link_within_ms.unwrap_or(0));
-        let context = Context::of_app(&self.name, time, out, version, watermark);
+        let context = Context::of_app(&self.name, self.times(), out, version, watermark);
         (&mut self.instances, &mut self.users, context)
+    }
+
+    /// Its times, and how far behind the lateness devices become users.
+    #[inline]
+    pub(super) fn times(&self) -> (TimeRules, i64) {
+        (self.time, self.link_within_ms.unwrap_or(0))
     }
 
     /// How far back what is counted may still change.
     pub(super) fn reach_ms(&self) -> i64 {
-        self.time.lateness_ms + self.link_within_ms.unwrap_or(0)
+        let (time, link_within_ms) = self.times();
+        time.lateness_ms + link_within_ms
     }
 
     /// The times before which users were seen last who have had each rest: first when no event as old as theirs is

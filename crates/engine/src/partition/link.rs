@@ -43,9 +43,8 @@ impl<L: List> App<L> {
         watermark: i64,
         input: &Input<'_>,
     ) -> Context<'a> {
-        let time = (self.time, self.link_within_ms.unwrap_or(0));
         let as_of = watermark.min(input.time.saturating_add(self.reach_ms()));
-        Context::of_app(&self.name, time, (rows, names), input.version, as_of)
+        Context::of_app(&self.name, self.times(), (rows, names), input.version, as_of)
     }
 }
 
@@ -348,11 +347,11 @@ impl<L: List> Partition<L> {
             let inputs = again(&mut self.names, id);
             let (stays, moved) = inputs.split_at(inputs.partition_point(|input| input.time < since));
             let app = &mut self.apps[number];
+            let time = app.times();
             let visit = app.users.visit(id)?;
             if !std::mem::replace(&mut visit.user.touched.owes, true) {
                 self.touched.push_back((number as u32, id));
             }
-            let time = (app.time, app.link_within_ms.unwrap_or(0));
             let mut nowhere = Rows::default();
             let out = (&mut nowhere, &mut self.names);
             let mut context = Context::of_app(&app.name, time, out, version, watermark);

@@ -108,7 +108,7 @@ impl Recent {
     }
 
     pub fn insert(&mut self, id: u64, time: i64, cutoff: i64) {
-        if self.len().is_power_of_two() && self.len() >= 16 {
+        if self.is_full() {
             self.forget_before(cutoff);
         }
         if let Recent::Few(few) = self {
@@ -141,10 +141,12 @@ impl Recent {
         Recent::Many(Box::new(many))
     }
 
-    fn len(&self) -> usize {
+    /// Whether what is too old is to be taken out before one more comes: seldom where looking through takes long. That
+    /// depends on nothing but the ids, so that a partition that was begun again forgets them when this one does.
+    fn is_full(&self) -> bool {
         match self {
-            Recent::Few(few) => few.ids.len(),
-            Recent::Many(ids) => ids.len(),
+            Recent::Few(few) => few.ids.len() >= ROOM && few.ids.len().is_multiple_of(ROOM),
+            Recent::Many(ids) => ids.len().is_power_of_two(),
         }
     }
 

@@ -1,30 +1,36 @@
 //! The rows of rolling windows: users by the slice of time of their newest event, newest slice first.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use cambium::Processors;
 use cambium::config::Config;
-use cambium_engine::{HashKey, Partition, Topic};
+use cambium_engine::{HashKey, Partition, Setup, Topic};
 use cambium_event::Record;
 
 use super::case::MINUTE;
-use super::model::{Model, Row, Value, number, text};
+use super::model::{Model, Row, Value, definition, number, text};
 
 const DAY: i64 = 24 * 60 * MINUTE;
 /// The beginning of a day in New York: of 2024-03-09, before one of 23 hours.
 const START: i64 = 1_709_960_400_000;
 
-/// Counts events ("user minute", or "user minute platform"; "!": a flush) of an app in New York.
-fn count(events: &str) -> Model {
+/// An app in New York.
+fn setup() -> Setup {
     let text = "[app.s]\ntime_zone = \"America/New_York\"\n[time]\nlateness = \"2 h\"\n";
-    let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
+    Config::parse(text, PathBuf::new()).unwrap().setup
+}
+
+fn begin(setup: &Setup) -> Partition<Processors> {
     let topic = Topic {
         name: "t".to_owned(),
         partition: 0,
     };
-    let mut partition: Partition<Processors> =
-        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
-    let mut model = Model::new();
+    Partition::new(topic, 0, 0, setup.clone(), HashKey::default()).unwrap()
+}
+
+/// Counts events ("user minute", or "user minute platform"; "!": a flush), those in front of the log with `^` before them.
+fn apply(partition: &mut Partition<Processors>, model: &mut Model, events: &str) {
     for event in events.split(", ") {
         let Some((user, minute)) = event.split_once(' ') else {
             model.insert(&partition.flush().unwrap());
@@ -40,8 +46,17 @@ fn count(events: &str) -> Model {
             payload: Some(payload.as_bytes()),
             ..Record::default()
         };
-        partition.apply(&record).unwrap();
+        if user.starts_with('^') {
+            partition.apply_in_front(&record).unwrap();
+        } else {
+            partition.apply(&record).unwrap();
+        }
     }
+}
+
+fn count(events: &str) -> Model {
+    let (mut partition, mut model) = (begin(&setup()), Model::new());
+    apply(&mut partition, &mut model, events);
     model.insert(&partition.flush().unwrap());
     model
 }
@@ -109,6 +124,58 @@ fn a_window_reaches_back_so_far() {
 #[test]
 fn who_comes_back_to_a_platform_stands_once_in_a_window_of_days() {
     check_value(("day", "ios"), "u 0 ios, u 2880 web, u 4300 ios", "0: 1, 4260: 1");
+}
+
+/// The past has other numbers for platforms: one came in front of the log, which the other partition never read.
+#[test]
+fn a_past_that_is_taken_over_goes_on_in_the_windows_of_its_platforms() {
+    let after = setup();
+    let mut before = after.clone();
+    before
+        .definitions
+        .iter_mut()
+        .for_each(|spec| spec.generation += 1);
+    let all = after.definitions.iter();
+    let past = Setup {
+        only: Some(all.map(|spec| (spec.kind.clone(), spec.name.clone())).collect()),
+        ..after.clone()
+    };
+    let (front, log, later) = ("^z 0 tv", "u 10 ios, v 11 web", "u 12 web, w 12 tv");
+    let (mut main, mut past) = (begin(&before), begin(&past));
+    let (mut model, mut passed_over) = (Model::new(), Model::new());
+    apply(&mut past, &mut model, front);
+    model.insert(&past.flush_front().unwrap());
+    apply(&mut past, &mut model, log);
+    apply(&mut main, &mut passed_over, log);
+    main.take_over(after.clone(), past).unwrap();
+    apply(&mut main, &mut model, later);
+    model.insert(&main.flush().unwrap());
+
+    let (mut whole, mut expected) = (begin(&after), Model::new());
+    apply(
+        &mut whole,
+        &mut expected,
+        &format!("{front}, {log}, !, {later}, !"),
+    );
+    let ids: BTreeSet<_> = whole
+        .definitions_of("s")
+        .unwrap()
+        .iter()
+        .map(|one| one.id)
+        .collect();
+    let windows = |model: &Model| {
+        let rows = model.rows("rolling_rows").into_iter();
+        let rows = rows.filter(|row| definition(row).is_some_and(|id| ids.contains(&id)));
+        let told = rows.map(|row| {
+            let (slices, value) = (text(row, "slices"), text(row, "value"));
+            let place = (slices.to_owned(), value.to_owned(), number(row, "at"));
+            (place, list(&row["users"]))
+        });
+        told.collect::<BTreeMap<_, _>>()
+    };
+    let found = windows(&model);
+    assert!(found.len() > 10, "{found:?}");
+    assert_eq!(found, windows(&expected));
 }
 
 /// A view cannot tell them, and so they stand in the row: the day after this one has 23 hours.

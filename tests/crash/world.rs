@@ -9,7 +9,7 @@ use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
 use cambium_simulate::truth::hash;
-use cambium_simulate::{Dropped, Record, Rules, Truth, Which};
+use cambium_simulate::{Dropped, LatenessChange, Record, Rules, Truth, Which};
 use cambium_snapshots::{Change, Snapshots, Store};
 use fastrand::Rng;
 
@@ -18,15 +18,17 @@ use super::log::Log;
 use super::process::{Process, Settings, Taking, still_runtime};
 use super::schedule::Step;
 use super::store::{Lists, Objects};
-use crate::replay::case::Case;
+use crate::replay::case::{Case, HOUR};
 use crate::replay::model::{Row, Value};
 
-/// Setups that follow each other: definitions are added, then an event is dropped.
+/// Setups that follow each other: definitions are added, then an event is dropped, and the lateness is another.
 const MORE: [&str; 2] = [
     "[[unique]]\nname = \"more\"\nevent = [\"a\"]\n\
      [[funnel]]\nname = \"more\"\nsteps = [\"a\", \"b\"]\nwithin = \"1 h\"\norder = \"strict\"\n",
     "[[drop]]\nwhere = 'event == \"c\"'\n",
 ];
+/// From the setup on that drops an event; what the case has is shorter more often than longer.
+const LATER_LATENESS_HOURS: i64 = 12;
 /// The setup that drops an event, and the one behind it: a later release, which counts unique users otherwise.
 const DROPS: usize = MORE.len();
 pub const LATER_RELEASE: usize = MORE.len() + 1;
@@ -101,8 +103,11 @@ impl World {
         let case = Case::new(&mut random);
         let mut text = case.configuration.clone();
         let mut setups = vec![setup(&text)];
-        for more in MORE {
+        for (place, more) in MORE.into_iter().enumerate() {
             text += more;
+            if place + 1 == DROPS {
+                text = case.with_lateness(&text, LATER_LATENESS_HOURS);
+            }
             setups.push(setup(&text));
         }
         let mut of_later_release = setup(&text);
@@ -622,7 +627,16 @@ impl World {
             from: *from,
             which: Which::OfUser(self.user),
         });
+        let partitions = 0..self.case.partitions;
+        let lateness_changes = partitions.filter_map(|partition| {
+            Some(LatenessChange {
+                partition,
+                from: self.since(partition, DROPS)?,
+                lateness_ms: LATER_LATENESS_HOURS * HOUR,
+            })
+        });
         Rules {
+            lateness_changes: lateness_changes.collect(),
             drops: drops.chain(of_user).collect(),
             ..self.case.rules.clone()
         }

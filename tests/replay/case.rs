@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::people::People;
 
 pub const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
+pub const HOUR: i64 = 60 * MINUTE;
 /// 2023-11-15T00:00:00Z, at night in no zone that is used.
 const START: i64 = 1_700_006_400_000;
 
@@ -40,6 +40,7 @@ impl Case {
         let rules = Rules {
             zone: zone.to_owned(),
             lateness_ms,
+            lateness_changes: Vec::new(),
             skew_ms: 5 * MINUTE,
             link_within_ms,
             drops: Vec::new(),
@@ -53,8 +54,8 @@ impl Case {
         let mut configuration = format!(
             "[app.s]\ntime_zone = \"{zone}\"\n[app.t]\ntime_zone = \"{zone}\"\n\
              [[unique]]\nname = \"rich\"\nevent = [\"a\", \"b\", \"x\", \"h\"]\nwhere = \"properties.price >= 2.5\"\nby = [\"plan\"]\n\
-             [time]\nlateness = \"{} h\"\n{week_start}[session]\n{session_text}",
-            lateness_ms / HOUR
+             [time]\n{}{week_start}[session]\n{session_text}",
+            lateness(lateness_ms / HOUR)
         );
         let mut funnels = Vec::new();
         for number in 0..3 {
@@ -85,6 +86,19 @@ impl Case {
             is_upgraded: false,
         }
     }
+}
+
+impl Case {
+    /// The configuration with another lateness.
+    pub fn with_lateness(&self, configuration: &str, hours: i64) -> String {
+        let now = lateness(self.rules.lateness_ms / HOUR);
+        assert!(configuration.contains(&now));
+        configuration.replace(&now, &lateness(hours))
+    }
+}
+
+fn lateness(hours: i64) -> String {
+    format!("lateness = \"{hours} h\"\n")
 }
 
 fn session_rules(random: &mut Rng) -> (String, SessionRules) {

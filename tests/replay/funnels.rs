@@ -84,6 +84,7 @@ fn case<'e>(
         rules: Rules {
             zone: "UTC".to_owned(),
             lateness_ms: 24 * 60 * MINUTE,
+            lateness_changes: Vec::new(),
             skew_ms: 5 * MINUTE,
             link_within_ms: None,
             drops: Vec::new(),

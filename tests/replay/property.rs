@@ -7,10 +7,10 @@ use cambium::Processors;
 use cambium::config::Config;
 use cambium_engine::{Capture, HashKey, Partition, Rows, Setup, Topic};
 use cambium_event::Record;
-use cambium_simulate::Account;
+use cambium_simulate::{Account, LatenessChange};
 use fastrand::Rng;
 
-use super::case::Case;
+use super::case::{Case, HOUR};
 use super::check::{account, check};
 use super::model::{Model, Row, number};
 
@@ -24,6 +24,7 @@ pub struct Seen {
     crashes: usize,
     second_owners: usize,
     devices_that_became_users: usize,
+    longer_lateness: usize,
 }
 
 #[test]
@@ -56,6 +57,7 @@ fn views_are_the_naive_truth() {
         ("crashes", seen.crashes),
         ("second owners", seen.second_owners),
         ("devices that became users", seen.devices_that_became_users),
+        ("the lateness became longer", seen.longer_lateness),
     ] {
         assert!(count >= least, "{what}: in {count} of {CASES} cases only");
     }
@@ -68,6 +70,7 @@ impl Seen {
         self.crashes += other.crashes.min(1);
         self.second_owners += other.second_owners.min(1);
         self.devices_that_became_users += other.devices_that_became_users.min(1);
+        self.longer_lateness += other.longer_lateness.min(1);
     }
 }
 
@@ -79,10 +82,17 @@ fn run(seed: u64, seen: &mut Seen) {
 /// Lives through one case; what ClickHouse would hold in the end.
 pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, Account>) {
     let mut random = Rng::with_seed(seed);
-    let case = Case::new(&mut random);
-    let setup = Config::parse(&case.configuration, PathBuf::new())
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", case.configuration))
-        .setup;
+    let mut case = Case::new(&mut random);
+    let parse = |text: &str| {
+        let config = Config::parse(text, PathBuf::new());
+        config.unwrap_or_else(|error| panic!("{error:#}\n{text}")).setup
+    };
+    let setup = parse(&case.configuration);
+    // Drawn aside, so that the cases of earlier seeds stay what they are.
+    let mut aside = Rng::with_seed(!seed);
+    let later_hours = [1, 12, 48][aside.usize(..3)];
+    let later = parse(&case.with_lateness(&case.configuration, later_hours));
+    let changes = aside.u8(..4) == 0;
     let mut model = Model::new();
     let mut accounts = BTreeMap::new();
     for partition in 0..case.partitions {
@@ -92,6 +102,16 @@ pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, A
             .filter(|record| record.partition == partition)
             .cloned()
             .collect();
+        let change = aside
+            .choice(&records)
+            .filter(|_| changes)
+            .map(|record| LatenessChange {
+                partition,
+                from: record.offset,
+                lateness_ms: later_hours * HOUR,
+            });
+        seen.longer_lateness += usize::from(change.is_some_and(|to| to.lateness_ms > case.rules.lateness_ms));
+        case.rules.lateness_changes.extend(change);
         let log = Log {
             topic: Topic {
                 name: format!("t{seed}"),
@@ -99,6 +119,7 @@ pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, A
             },
             records,
             setup: setup.clone(),
+            later: change.map(|change| (change.from, later.clone())),
         };
         accounts.insert(partition, log.live(&mut random, &mut model, seen));
     }
@@ -121,6 +142,8 @@ struct Log {
     topic: Topic,
     records: Vec<cambium_simulate::Record>,
     setup: Setup,
+    /// From an offset on.
+    later: Option<(i64, Setup)>,
 }
 
 impl Log {
@@ -143,6 +166,12 @@ impl Log {
             .filter(|record| record.offset >= position)
             .take(count)
         {
+            if let Some((from, later)) = &self.later
+                && record.offset >= *from
+                && partition.setup() != later
+            {
+                partition.change_setup(later.clone()).unwrap();
+            }
             partition
                 .apply(&Record {
                     offset: record.offset,

@@ -80,6 +80,10 @@ bugs! {
     DeviceStaysCounted,
     /// What a device did before a link is nobody's any more.
     LinkedEventsLost,
+    /// A try whose events are forgotten is no more the furthest of its day.
+    ForgottenTryUncounted,
+    /// A lateness that became longer lets events in for what is forgotten.
+    LatenessReachesBack,
 }
 
 #[cfg(feature = "bugs")]

@@ -58,6 +58,7 @@ pub use processor::{Compiler, Context, EventNames, Input, Matcher, Processor, Pr
 pub use renames::Renames;
 pub use room::room_for_one;
 pub use rows::{Row, Rows, Table, TableRows};
+pub(crate) use setup::Times;
 pub use setup::{AppSetup, Beside, RejectedPayload, Setup, Spec, TimeRules};
 pub use snapshot::{Capture, SnapshotError};
 pub use tally::Tally;

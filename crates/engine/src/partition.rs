@@ -28,7 +28,7 @@ use crate::time::MINUTE_MS;
 use crate::users::Users;
 use crate::{
     Bug, Context, Definition, Filter, HashKey, Input, Kind, List, Map, Mark, Names, Rows, Setup,
-    SnapshotError, TimeRules, bug,
+    SnapshotError, TimeRules, Times, bug,
 };
 
 /// Which log a partition is the state of.
@@ -90,6 +90,8 @@ impl Account {
 pub(crate) struct App<L: List> {
     name: Box<str>,
     time: TimeRules,
+    /// What was late once stays so, whatever the lateness is later: nothing is kept of what could change before it.
+    late_before: i64,
     /// None: devices and users are kept apart.
     link_within_ms: Option<i64>,
     instances: L::Instances,
@@ -262,6 +264,11 @@ impl<L: List> Partition<L> {
             let instances = self.build(&name, saved, self.version())?;
             let app = &mut self.apps[index];
             app.instances = instances;
+            if let Some(watermark) = self.watermark
+                && !bug(Bug::LatenessReachesBack)
+            {
+                app.late_before = app.times().accepts_from(watermark);
+            }
             app.time = self.setup.time(&name);
             app.link_within_ms = self.setup.link_within_ms(&name);
         }
@@ -436,12 +443,12 @@ impl<L: List> Partition<L> {
         decoders: &Decoders,
     ) -> Result<Outcome, SnapshotError> {
         let known_app = self.known_app(event.app);
-        let rules = match known_app {
-            Some(app) => self.apps[app].time,
-            None => self.setup.time(event.app),
+        let times = match known_app {
+            Some(app) => self.apps[app].times(),
+            None => Times::of_new_app(self.setup.time(event.app)),
         };
         if let Some(sent) = record.timestamp
-            && event.time > sent.saturating_add(rules.skew_ms)
+            && event.time > sent.saturating_add(times.rules.skew_ms)
             && sent >= 0
         {
             self.account.ahead += 1;
@@ -459,7 +466,7 @@ impl<L: List> Partition<L> {
         } else {
             self.watermark
         };
-        let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
+        let cutoff = watermark.map_or(i64::MIN, |watermark| times.accepts_from(watermark));
         if event.time < cutoff {
             return Ok(Outcome::Late);
         }
@@ -551,7 +558,7 @@ impl<L: List> Partition<L> {
         let watermark = self.watermark.unwrap_or(accepted.time);
         let Ids { user, message } = accepted.ids;
         let app = &mut self.apps[number];
-        let time = app.times();
+        let times = app.times();
         let visit = app.users.visit(user)?;
         let known = &mut *visit.user;
         if let (Some(message), Some(cutoff)) = (message, accepted.unless_since)
@@ -565,7 +572,7 @@ impl<L: List> Partition<L> {
         if let Some(message) = message {
             known
                 .recent
-                .insert(message, accepted.time, watermark - app.time.lateness_ms);
+                .insert(message, accepted.time, times.accepts_from(watermark));
         }
         let input = input(&mut self.names);
         if app.link_within_ms.is_some() && !input.event.user_id.is_empty() {
@@ -593,7 +600,7 @@ impl<L: List> Partition<L> {
         }
         let mut context = Context::of_app(
             &app.name,
-            time,
+            times,
             (&mut self.rows, &mut self.names),
             version,
             watermark,
@@ -649,6 +656,7 @@ impl<L: List> Partition<L> {
         self.apps.push(App {
             name: name.clone(),
             time,
+            late_before: i64::MIN,
             link_within_ms,
             instances,
             users: Users::default(),

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bug, Calendar, DefinitionError, Filter, Kind, Names, Period, Renames, Row, Rows, Setup, Table, TimeRules,
+    Bug, Calendar, DefinitionError, Filter, Kind, Names, Period, Renames, Row, Rows, Setup, Table, Times,
     Zone, bug, sessionise,
 };
 
@@ -187,8 +187,8 @@ pub struct Context<'p> {
     pub watermark: i64,
     /// How far back what is counted may still change: the lateness, and as far as devices become users after it.
     pub lateness_ms: i64,
-    link_within_ms: i64,
     pub horizon_ms: i64,
+    times: Times,
     /// Where rows go that no one is to have, while the user is one of whom none are left.
     nowhere: Option<Rows>,
 }
@@ -197,7 +197,7 @@ impl<'p> Context<'p> {
     /// Of one app; which definition is at work is set as each is entered.
     pub(crate) fn of_app(
         app: &'p str,
-        (time, link_within_ms): (TimeRules, i64),
+        times: Times,
         (rows, names): (&'p mut Rows, &'p mut Names),
         version: u64,
         watermark: i64,
@@ -211,9 +211,9 @@ impl<'p> Context<'p> {
             version,
             version_behind: version,
             watermark,
-            lateness_ms: time.lateness_ms + link_within_ms,
-            link_within_ms,
-            horizon_ms: time.horizon_ms,
+            lateness_ms: times.reach_ms(),
+            horizon_ms: times.rules.horizon_ms,
+            times,
             nowhere: None,
         }
     }
@@ -229,12 +229,12 @@ impl<'p> Context<'p> {
 
     /// No event older than this will be accepted any more, nor come to be another user's.
     pub fn cutoff(&self) -> i64 {
-        self.watermark - self.lateness_ms
+        self.times.cutoff(self.watermark)
     }
 
     /// No event older than this will be accepted any more. One that is may still come to be another user's.
     pub fn accepts_from(&self) -> i64 {
-        self.cutoff() + self.link_within_ms
+        self.times.accepts_from(self.watermark)
     }
 
     /// Begins a versioned row (definition, origin, app, version, deleted), beside the names to fill it. One that is left

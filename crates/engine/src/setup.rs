@@ -18,6 +18,44 @@ pub struct TimeRules {
     pub horizon_ms: i64,
 }
 
+/// From when on events of an app are counted, and may change what is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub rules: TimeRules,
+    /// How far behind the lateness devices become users.
+    pub link_within_ms: i64,
+    /// What is older than this was late before, under a shorter lateness.
+    pub late_before: i64,
+}
+
+impl Times {
+    /// Of an app of which nothing was counted yet.
+    pub fn of_new_app(rules: TimeRules) -> Times {
+        Times {
+            rules,
+            link_within_ms: 0,
+            late_before: i64::MIN,
+        }
+    }
+
+    /// No event older than this is accepted.
+    #[inline]
+    pub fn accepts_from(&self, watermark: i64) -> i64 {
+        (watermark - self.rules.lateness_ms).max(self.late_before)
+    }
+
+    /// What is older than this is settled: no event as old will be accepted any more, nor come to be another user's.
+    #[inline]
+    pub fn cutoff(&self, watermark: i64) -> i64 {
+        self.accepts_from(watermark).saturating_sub(self.link_within_ms)
+    }
+
+    /// How far back what is counted may change, but for what was late before.
+    pub fn reach_ms(&self) -> i64 {
+        self.rules.lateness_ms + self.link_within_ms
+    }
+}
+
 /// What one app has of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppSetup {

@@ -16,8 +16,9 @@ pub struct Capture {
 }
 
 /// Raised when what is saved changes its form.
-pub const FORMAT: u32 = 5;
-/// The oldest form that is read: without the zeros at a user's end that are left out since.
+pub const FORMAT: u32 = 6;
+/// The oldest form that is read. It has the zeros at a user's end that are left out since; up to 5 a funnel has every event
+/// of the day, of which it keeps the furthest try alone since, and nothing says what was late before.
 pub const OLDEST_FORMAT: u32 = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

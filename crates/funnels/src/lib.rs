@@ -17,8 +17,8 @@ mod times;
 
 use cambium_engine::sessionise::{Gone, Piece, Pieces, Session, Sessioniser};
 use cambium_engine::{
-    Arrivals, By, ByName, Compiler, Context, DefinitionError, Input, LONGEST_DAY_MS, Matcher, Processor,
-    Renames, Replaced, Slice, Zone,
+    Arrivals, By, ByName, Compiler, Context, DefinitionError, HOUR_MS, Input, LONGEST_DAY_MS, Matcher,
+    Processor, Renames, Replaced, Slice, Zone,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ use results::Set;
 pub use results::{ARRIVALS, RESULTS};
 use straight::Ahead;
 pub use times::TIMES;
-use times::{Bins, Times};
+use times::{Timed, Times};
 
 /// What is kept of a user.
 #[derive(Default, Serialize, Deserialize)]
@@ -41,8 +41,7 @@ pub struct Tries {
     /// What was entered into sets: hour, slice, steps.
     #[serde(with = "behind")]
     entered: Vec<(i64, Slice, u32)>,
-    /// What each entry day put into the histograms: step and bin.
-    timed: Vec<(i32, Bins)>,
+    timed: Timed,
     /// Tries that began in this range may have changed since they were followed last.
     #[serde(skip)]
     changed: Option<(i64, i64)>,
@@ -55,10 +54,15 @@ pub struct State {
     #[serde(skip)]
     arrivals: Arrivals<Set>,
     #[serde(skip)]
-    ahead: Ahead,
+    room: Room,
+}
+
+/// Where tries are followed, used again from user to user.
+#[derive(Default)]
+struct Room {
     /// Where histories are unpacked.
-    #[serde(skip)]
-    room: History,
+    history: History,
+    ahead: Ahead,
 }
 
 pub struct Funnel {
@@ -96,6 +100,9 @@ enum Span {
     Milliseconds(i64),
     Session(Box<Sessioniser>),
 }
+
+/// A history is written anew when one part of so many of the time that it spans is settled, rather than at each event.
+const SETTLED_ONE_OF: i64 = 8;
 
 impl Processor for Funnel {
     const KIND: &'static str = "funnel";
@@ -137,11 +144,11 @@ impl Processor for Funnel {
 
     fn settle(&self, state: &mut State, user: u64, tries: &mut Tries, context: &mut Context<'_>) {
         self.follow_changed(state, user, tries, context);
-        self.forget(tries, context);
+        self.forget(&mut state.room, tries, context, SETTLED_ONE_OF);
     }
 
     fn rest(&self, _: u64, tries: &mut Tries, context: &mut Context<'_>) {
-        self.forget(tries, context);
+        self.forget(&mut Room::default(), tries, context, i64::MAX);
     }
 
     /// What is kept of all users is of days and steps.
@@ -317,19 +324,33 @@ impl Funnel {
             .number
     }
 
-    /// Events of days whose tries are all settled are forgotten.
-    fn forget(&self, tries: &mut Tries, context: &Context<'_>) {
-        let settled = self.settled_before(Some(tries), context);
-        let has_old = tries.seen.first().is_some_and(|first| first < settled)
-            || tries.sessions().first().is_some_and(|piece| piece.end < settled);
+    /// Events of tries that are settled are forgotten, as soon as they make up one of so many parts of the time that is
+    /// kept; where a user's rows hold what the tries of an hour come to, of whole hours.
+    fn forget(&self, room: &mut Room, tries: &mut Tries, context: &Context<'_>, one_of: i64) {
+        // What was not followed yet is not over, however long ago it was.
+        let followed = tries.changed.map_or(i64::MAX, |(from, _)| from);
+        let settled = self.settled_before(Some(tries), context).min(followed);
+        let kept_ms = context.watermark.saturating_sub(settled);
+        let old = settled.saturating_sub(kept_ms / one_of);
+        let is_over = |hour: i64| hour.saturating_add(HOUR_MS) <= settled;
+        let day_is_over = |day: i32| self.zone.start_of(day.saturating_add(1)) <= settled;
+        let has_old = tries.seen.first().is_some_and(|first| first < old)
+            || tries.sessions().first().is_some_and(|piece| piece.end < settled)
+            || tries.entered.iter().any(|(hour, ..)| is_over(*hour))
+            || tries.timed.first_day().is_some_and(day_is_over);
         if !has_old {
             return;
         }
-        let day = self.zone.day(settled);
-        tries.seen.forget_before(day.start);
+        let (hour, day) = (self.zone.hour(settled), self.zone.day(settled));
+        let before = if self.only_adds {
+            settled
+        } else {
+            hour.max(day.start)
+        };
+        self.forget_tries(room, tries, before);
         if let (Some(pieces), Span::Session(sessioniser)) = (&mut tries.sessions, &self.within) {
             // Whole sessions: where one is cut depends on where it began, which may be the day before.
-            let is_over = |one: &Session| one.end < day.start;
+            let is_over = |one: &Session| one.end < before;
             let over: Vec<_> = sessioniser
                 .sessions(pieces)
                 .filter(is_over)
@@ -339,8 +360,8 @@ impl Funnel {
                 pieces.drain(pieces_over);
             }
         }
-        tries.entered.retain(|(hour, _, _)| *hour >= day.start);
-        tries.timed.retain(|(number, _)| *number >= day.number);
+        tries.entered.retain(|(entered, _, _)| *entered >= hour);
+        tries.timed.forget_before(day.number);
     }
 }
 

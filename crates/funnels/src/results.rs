@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use crate::definition::{NamedStep, Order};
 use crate::follow::{FEW_STEPS, Reached, Window, is_first};
 use crate::history::{History, Seen};
+use crate::straight::Ahead;
 use crate::times::Bins;
-use crate::{ByStep, Funnel, Span, State, Tries};
+use crate::{ByStep, Funnel, Room, Span, State, Tries};
 
 pub static ARRIVALS: Table = Table {
     name: "funnel_arrivals",
@@ -111,24 +112,7 @@ impl Funnel {
         // Whole entry days: a day's furthest try is found among all of its tries.
         let from = self.zone.day(from.max(first)).start;
         let to = self.zone.day(to.min(last)).end;
-        let mut room = std::mem::take(&mut state.room);
-        let mut packed = std::mem::take(&mut tries.seen);
-        packed.look(&mut room, |seen| {
-            self.follow_days(state, user, (tries, seen), (from, to), context);
-        });
-        (tries.seen, state.room) = (packed, room);
-    }
-
-    /// Follows the tries that began in whole days.
-    fn follow_days(
-        &self,
-        state: &mut State,
-        user: u64,
-        (tries, seen): (&mut Tries, &History),
-        (from, to): (i64, i64),
-        context: &mut Context<'_>,
-    ) {
-        let (hours, days) = self.follow_range(state, (tries, seen), (from, to));
+        let (hours, days) = self.follow_range(&mut state.room, tries, (from, to));
         self.put_hours(hours, user, tries, &mut state.arrivals, context);
         self.count_days(state, tries, days);
     }
@@ -144,18 +128,13 @@ impl Funnel {
         context: &mut Context<'_>,
     ) {
         let all = (i64::MIN, i64::MAX);
-        let mut room = std::mem::take(&mut state.room);
-        let mut packed = std::mem::take(&mut before.seen);
-        let (possible, days_before) =
-            packed.look(&mut room, |seen| self.follow_range(state, (&before, seen), all));
+        let (possible, days_before) = self.follow_range(&mut state.room, &mut before, all);
         let mut results: BTreeMap<(i64, Option<Slice>), u32> = BTreeMap::new();
         let possible = possible.0.into_iter();
         results.extend(possible.map(|(hour, slice, _)| ((hour, slice), 0)));
         let mut days: BTreeMap<i32, Option<Furthest>> = BTreeMap::new();
         days.extend(days_before.into_iter().map(|(day, _)| (day, None)));
-        packed = std::mem::take(&mut tries.seen);
-        let (hours, days_left) = packed.look(&mut room, |seen| self.follow_range(state, (tries, seen), all));
-        (tries.seen, state.room) = (packed, room);
+        let (hours, days_left) = self.follow_range(&mut state.room, tries, all);
         results.extend(
             hours
                 .0
@@ -173,9 +152,17 @@ impl Funnel {
     }
 
     /// What the tries reached that began in a range: by hour, and the furthest of each day.
-    fn follow_range(
+    fn follow_range(&self, room: &mut Room, tries: &mut Tries, range: (i64, i64)) -> (Hours, Days) {
+        let Room { history, ahead } = room;
+        let mut packed = std::mem::take(&mut tries.seen);
+        let followed = packed.look(history, |seen| self.follow_seen(ahead, (tries, seen), range));
+        tries.seen = packed;
+        followed
+    }
+
+    fn follow_seen(
         &self,
-        state: &mut State,
+        ahead: &mut Ahead,
         (tries, seen): (&Tries, &History),
         (from, to): (i64, i64),
     ) -> (Hours, Days) {
@@ -184,8 +171,7 @@ impl Funnel {
         let mut days = Days::new();
         let begin = seen.partition_point(|seen| seen.time < from);
         let end = seen.partition_point(|seen| seen.time < to);
-        let mut ahead = std::mem::take(&mut state.ahead);
-        let is_straight = self.look_ahead(seen, begin, &mut ahead);
+        let is_straight = self.look_ahead(seen, begin, ahead);
         for start in begin..end {
             if !self.may_begin(&seen[start]) {
                 continue;
@@ -196,7 +182,7 @@ impl Funnel {
             }
             self.add_possible(&mut hours, seen, start);
             let reached = if is_straight {
-                Some(self.follow_straight(seen, start, &ahead))
+                Some(self.follow_straight(seen, start, ahead))
             } else {
                 self.window(tries, seen, start)
                     .and_then(|window| self.follow(&window))
@@ -209,7 +195,6 @@ impl Funnel {
                 keep_furthest(day, seen, &reached);
             }
         }
-        state.ahead = ahead;
         (hours, days)
     }
 
@@ -220,9 +205,23 @@ impl Funnel {
         days: impl IntoIterator<Item = (i32, Option<Furthest>)>,
     ) {
         for (day, furthest) in days {
-            let bins = furthest.map_or_else(SmallVec::new, |furthest| bins(&furthest.times));
-            state.times.change(day, self.steps.len(), &mut tries.timed, bins);
+            let steps = self.steps.len();
+            state.times.change(day, steps, &mut tries.timed, bins(furthest));
         }
+    }
+
+    /// Forgets the events before an instant, and with them the tries that they began. Nothing of these can change; but
+    /// which of its day's is the furthest can.
+    pub(crate) fn forget_tries(&self, room: &mut Room, tries: &mut Tries, before: i64) {
+        let day = self.zone.day(before);
+        let is_any_of_the_day = tries.seen.first().is_some_and(|first| first < before) && day.start < before;
+        if is_any_of_the_day && !bug(Bug::ForgottenTryUncounted) {
+            let (_, days) = self.follow_range(room, tries, (day.start, before));
+            for (day, furthest) in days {
+                tries.timed.forget_tries(day, bins(furthest));
+            }
+        }
+        tries.seen.forget_before(before);
     }
 
     /// Whether an event fits the step that a try begins with, first time or not.
@@ -390,9 +389,10 @@ fn keep_furthest(day: &mut Option<Furthest>, seen: &[Seen], reached: &Reached) {
 }
 
 /// The time of each step since the last step done before, as bins.
-fn bins(times: &[Option<i64>]) -> Bins {
+fn bins(furthest: Option<Furthest>) -> Bins {
+    let times = furthest.map_or_else(SmallVec::new, |furthest| furthest.times);
     let mut bins = Bins::new();
-    let mut before = times[0];
+    let mut before = times.first().copied().flatten();
     for (step, time) in times.iter().enumerate().skip(1) {
         if let (Some(time), Some(since)) = (time, before) {
             bins.push((step as u8, time_bin(time - since)));

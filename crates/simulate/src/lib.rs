@@ -17,4 +17,4 @@ pub mod truth;
 
 pub use product::{Product, Publication, Settings};
 pub use summary::{PURCHASE, summary};
-pub use truth::{Account, Dropped, Event, Record, Rules, Truth, Which};
+pub use truth::{Account, Dropped, Event, LatenessChange, Record, Rules, Truth, Which};

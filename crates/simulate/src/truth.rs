@@ -23,10 +23,20 @@ pub struct Record {
 pub struct Rules {
     pub zone: String,
     pub lateness_ms: i64,
+    /// In the order of the log.
+    pub lateness_changes: Vec<LatenessChange>,
     pub skew_ms: i64,
     /// How long before its first link what a device did is its user's; none: devices are users of their own.
     pub link_within_ms: Option<i64>,
     pub drops: Vec<Dropped>,
+}
+
+/// Another lateness, from an offset of a partition on. What was late before stays late.
+#[derive(Clone, Copy, Debug)]
+pub struct LatenessChange {
+    pub partition: i32,
+    pub from: i64,
+    pub lateness_ms: i64,
 }
 
 /// Events that are not counted, from an offset of a partition on.
@@ -101,9 +111,38 @@ struct Accepted {
     links: BTreeMap<(String, u64), Vec<(i64, u64)>>,
     /// The ids that events named as users', by app.
     named: BTreeSet<(String, u64)>,
+    /// How many changes of the lateness there were, and from when on events of each app that had any were accepted then.
+    changes: usize,
+    late_before: BTreeMap<String, i64>,
 }
 
 impl Accepted {
+    /// Since when events of an app are accepted.
+    fn accepts_from(&self, app: &str, lateness_ms: i64, watermark: Option<i64>) -> i64 {
+        let late_before = self.late_before.get(app).copied().unwrap_or(i64::MIN);
+        watermark.map_or(i64::MIN, |watermark| (watermark - lateness_ms).max(late_before))
+    }
+
+    /// The lateness that holds for a record.
+    fn lateness_ms(&mut self, record: &Record, rules: &Rules, watermark: Option<i64>) -> i64 {
+        let mut lateness_ms = rules.lateness_ms;
+        let of_partition = |change: &&LatenessChange| change.partition == record.partition;
+        let changes = rules.lateness_changes.iter().filter(of_partition);
+        let entered = changes.take_while(|change| change.from <= record.offset);
+        for (number, change) in entered.enumerate() {
+            if number == self.changes {
+                let apps: BTreeSet<String> = self.events.iter().map(|event| event.app.clone()).collect();
+                for app in apps {
+                    let from = self.accepts_from(&app, lateness_ms, watermark);
+                    self.late_before.insert(app, from);
+                }
+                self.changes += 1;
+            }
+            lateness_ms = change.lateness_ms;
+        }
+        lateness_ms
+    }
+
     /// Whose an event is, as far as is known when it comes.
     fn owner(&self, event: &Event, link_within_ms: i64) -> u64 {
         let links = self.links.get(&(event.app.clone(), event.own));
@@ -186,6 +225,8 @@ impl Truth {
     }
 
     fn judge(&mut self, record: &Record, rules: &Rules, accepted: &mut Accepted) {
+        let watermark = self.watermarks.get(&record.partition).copied();
+        let lateness_ms = accepted.lateness_ms(record, rules, watermark);
         let account = self.accounts.entry(record.partition).or_default();
         account.read += 1;
         let Some(mut event) = parse(record) else {
@@ -205,8 +246,7 @@ impl Truth {
         if let Some(link_within_ms) = rules.link_within_ms {
             event.user = accepted.owner(&event, link_within_ms);
         }
-        let watermark = self.watermarks.get(&record.partition).copied();
-        let cutoff = watermark.map_or(i64::MIN, |watermark| watermark - rules.lateness_ms);
+        let cutoff = accepted.accepts_from(&event.app, lateness_ms, watermark);
         // Whose it is is asked when it is not too late.
         if event.time >= cutoff && rules.drops.iter().any(|drop| drop.fits(record, &event)) {
             account.dropped += 1;

@@ -211,6 +211,7 @@ impl Shop {
         let rules = Rules {
             zone: "UTC".to_owned(),
             lateness_ms: 86_400_000,
+            lateness_changes: Vec::new(),
             skew_ms: 300_000,
             link_within_ms: None,
             drops: Vec::new(),

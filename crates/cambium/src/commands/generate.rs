@@ -97,6 +97,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let rules = Rules {
         zone: arguments.time_zone.clone(),
         lateness_ms: 86_400_000,
+        lateness_changes: Vec::new(),
         skew_ms: 300_000,
         link_within_ms: None,
         drops: Vec::new(),

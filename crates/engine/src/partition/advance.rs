@@ -6,9 +6,7 @@ use smallvec::SmallVec;
 use super::{App, Ids, Partition, tables};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 use crate::users::{RESTS, Users};
-use crate::{
-    Bug, Context, Identity, List, Names, Processor, Rows, SnapshotError, TimeRules, bug, origin_hash,
-};
+use crate::{Bug, Context, Identity, List, Names, Processor, Rows, SnapshotError, Times, bug, origin_hash};
 
 /// Who was not touched for so long falls asleep when there is time for it.
 const QUIET_MS: i64 = 5 * MINUTE_MS;
@@ -25,16 +23,13 @@ impl<L: List> App<L> {
         (&mut self.instances, &mut self.users, context)
     }
 
-    /// Its times, and how far behind the lateness devices become users.
     #[inline]
-    pub(super) fn times(&self) -> (TimeRules, i64) {
-        (self.time, self.link_within_ms.unwrap_or(0))
-    }
-
-    /// How far back what is counted may still change.
-    pub(super) fn reach_ms(&self) -> i64 {
-        let (time, link_within_ms) = self.times();
-        time.lateness_ms + link_within_ms
+    pub(super) fn times(&self) -> Times {
+        Times {
+            rules: self.time,
+            link_within_ms: self.link_within_ms.unwrap_or(0),
+            late_before: self.late_before,
+        }
     }
 
     /// The times before which users were seen last who have had each rest: first when no event as old as theirs is
@@ -42,7 +37,7 @@ impl<L: List> App<L> {
     /// users rest when one begins.
     pub(super) fn rested(&self, watermark: i64) -> [i64; RESTS] {
         let minute = watermark.div_euclid(MINUTE_MS) * MINUTE_MS;
-        let cutoff = minute.saturating_sub(self.reach_ms());
+        let cutoff = self.times().cutoff(minute);
         let settled_after_ms = L::settled_after_ms(&self.instances).max(HOUR_MS);
         [HOUR_MS, settled_after_ms].map(|after_ms| cutoff.saturating_sub(after_ms))
     }
@@ -174,7 +169,7 @@ impl<L: List> Partition<L> {
     fn rest(&mut self, watermark: i64) -> Result<(), SnapshotError> {
         let version = self.version();
         for (number, app) in self.apps.iter_mut().enumerate() {
-            let cutoff = watermark - app.time.lateness_ms;
+            let accepts_from = app.times().accepts_from(watermark);
             let rested = app.rested(watermark);
             let out = (&mut self.rows, &mut self.names);
             let (instances, users, mut context) = app.open(out, version, watermark);
@@ -182,7 +177,7 @@ impl<L: List> Partition<L> {
                 for id in users.take_waiting(rest, since) {
                     users.rest(id, (rest, since), |user| {
                         self.captures.change(number as u32, id, user)?;
-                        user.recent.forget_before(cutoff);
+                        user.recent.forget_before(accepts_from);
                         context.leave_out(self.left_out.contains_key(&id));
                         L::rest(instances, id, &mut user.parts, &mut context);
                         Ok(())
@@ -213,7 +208,7 @@ impl<L: List> Partition<L> {
         self.settle_touched()?;
         for (number, app) in self.apps.iter_mut().enumerate() {
             let before = watermark.saturating_sub(app.time.horizon_ms);
-            let cutoff = watermark - app.reach_ms();
+            let cutoff = app.times().cutoff(watermark);
             if before <= 0 {
                 continue;
             }

@@ -8,7 +8,9 @@ use cambium_event::{Decoders, Event, Record, Rejection};
 
 use super::{Accepted, App, Ids, Partition};
 use crate::devices::{Device, Headers, Kept, Known};
-use crate::{Bug, Context, Identity, Input, List, Map, Names, Renames, Replaced, Rows, SnapshotError, bug};
+use crate::{
+    Bug, Context, Identity, Input, List, Map, Names, Renames, Replaced, Rows, SnapshotError, Times, bug,
+};
 
 /// What a device that did more did before a link stays its own: it is a machine, and would fill the memory.
 const MOST_KEPT: usize = 10_000;
@@ -43,8 +45,12 @@ impl<L: List> App<L> {
         watermark: i64,
         input: &Input<'_>,
     ) -> Context<'a> {
-        let as_of = watermark.min(input.time.saturating_add(self.reach_ms()));
-        Context::of_app(&self.name, self.times(), (rows, names), input.version, as_of)
+        let times = Times {
+            late_before: i64::MIN,
+            ..self.times()
+        };
+        let as_of = watermark.min(input.time.saturating_add(times.reach_ms()));
+        Context::of_app(&self.name, times, (rows, names), input.version, as_of)
     }
 }
 
@@ -204,7 +210,7 @@ impl<L: List> Partition<L> {
     ) -> Result<(), SnapshotError> {
         let watermark = self.watermark.unwrap_or(kept.time);
         let app = &mut self.apps[number];
-        let reach = Device::out_of_reach(watermark - app.reach_ms());
+        let reach = Device::out_of_reach(app.times().cutoff(watermark));
         let user = app.users.visit(id)?.user;
         self.captures.change(number as u32, id, user)?;
         let is_new = user.is_new();
@@ -286,7 +292,8 @@ impl<L: List> Partition<L> {
     ) -> Result<(), SnapshotError> {
         let watermark = self.watermark.unwrap_or(time);
         let app = &mut self.apps[number];
-        let (link_within_ms, lateness_ms) = (app.link_within_ms.unwrap_or(0), app.time.lateness_ms);
+        let times = app.times();
+        let accepts_from = times.accepts_from(watermark);
         let visit = app.users.visit(id)?;
         let was_seen = !visit.user.is_new();
         self.captures.change(number as u32, id, visit.user)?;
@@ -301,15 +308,15 @@ impl<L: List> Partition<L> {
                 return Ok(());
             }
             Known::Device(device) if device.has_user() => {
-                device.link(time, user, watermark - lateness_ms);
+                device.link(time, user, accepts_from);
                 visit.note(watermark);
                 return Ok(());
             }
             Known::Device(device) => std::mem::take(device),
             Known::Nothing => Box::default(),
         };
-        device.link(time, user, watermark - lateness_ms);
-        let since = time.saturating_sub(link_within_ms);
+        device.link(time, user, accepts_from);
+        let since = time.saturating_sub(times.link_within_ms);
         let stays = device.log.partition_point(|kept| kept.time < since);
         let is_whole = device.log.len() < MOST_KEPT;
         let is_all =
@@ -347,17 +354,17 @@ impl<L: List> Partition<L> {
             let inputs = again(&mut self.names, id);
             let (stays, moved) = inputs.split_at(inputs.partition_point(|input| input.time < since));
             let app = &mut self.apps[number];
-            let time = app.times();
+            let times = app.times();
             let visit = app.users.visit(id)?;
             if !std::mem::replace(&mut visit.user.touched.owes, true) {
                 self.touched.push_back((number as u32, id));
             }
             let mut nowhere = Rows::default();
             let out = (&mut nowhere, &mut self.names);
-            let mut context = Context::of_app(&app.name, time, out, version, watermark);
+            let mut context = Context::of_app(&app.name, times, out, version, watermark);
             L::rest(&mut app.instances, id, &mut without, &mut context);
             let out = (&mut self.rows, &mut self.names);
-            let mut context = Context::of_app(&app.name, time, out, version, watermark);
+            let mut context = Context::of_app(&app.name, times, out, version, watermark);
             context.version_behind = if self.is_in_front { version } else { version + 1 };
             context.leave_out(self.left_out.contains_key(&id));
             L::rest(&mut app.instances, id, &mut visit.user.parts, &mut context);

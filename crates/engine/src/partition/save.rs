@@ -36,25 +36,36 @@ struct SavedApp {
     instances: Vec<SavedInstance>,
 }
 
+/// The first form that has it.
+const LATE_BEFORE_SAVED: u32 = 6;
+
 /// The setup under which a state was saved.
 pub fn saved_setup(head: &[u8]) -> Result<Setup, SnapshotError> {
-    let head = decoded(head)?;
+    let (head, _) = decoded(head)?;
     serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))
 }
 
-fn decoded(head: &[u8]) -> Result<Head<'_>, SnapshotError> {
+/// The head, and since when events of each app were late before its lateness became longer.
+fn decoded(head: &[u8]) -> Result<(Head<'_>, Vec<i64>), SnapshotError> {
     let unreadable = |error: postcard::Error| SnapshotError::Head(error.to_string());
     let (format, head) = postcard::take_from_bytes::<u32>(head).map_err(unreadable)?;
     if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
         return Err(SnapshotError::Format(format));
     }
-    postcard::from_bytes(head).map_err(unreadable)
+    let (head, behind) = postcard::take_from_bytes(head).map_err(unreadable)?;
+    let late_before = if format < LATE_BEFORE_SAVED {
+        Vec::new()
+    } else {
+        postcard::from_bytes(behind).map_err(unreadable)?
+    };
+    Ok((head, late_before))
 }
 
 impl<L: List> Partition<L> {
     /// All of the state but the users, as bytes.
     pub(super) fn encoded_head(&self) -> Result<Vec<u8>, SnapshotError> {
-        let head = postcard::to_stdvec(&(FORMAT, self.head()?));
+        let late_before: Vec<i64> = self.apps.iter().map(|app| app.late_before).collect();
+        let head = postcard::to_stdvec(&(FORMAT, self.head()?, late_before));
         head.map_err(|error| SnapshotError::Head(error.to_string()))
     }
 
@@ -93,7 +104,7 @@ impl<L: List> Partition<L> {
         users: impl IntoIterator<Item = (u32, u64, Box<[u8]>)>,
         key: HashKey,
     ) -> Result<Self, SnapshotError> {
-        let mut head = decoded(head)?;
+        let (mut head, late_before) = decoded(head)?;
         head.names.to_mut().restore();
         let setup: Setup =
             serde_json::from_str(&head.setup).map_err(|error| SnapshotError::Head(error.to_string()))?;
@@ -110,6 +121,9 @@ impl<L: List> Partition<L> {
         partition.compile()?;
         for app in head.apps {
             partition.restore_app(app)?;
+        }
+        for (app, late_before) in partition.apps.iter_mut().zip(late_before) {
+            app.late_before = late_before;
         }
         let watermark = partition.watermark.unwrap_or(0);
         let rested: Vec<_> = partition.apps.iter().map(|app| app.rested(watermark)).collect();
@@ -129,6 +143,7 @@ impl<L: List> Partition<L> {
         self.apps.push(App {
             name: saved.name,
             time,
+            late_before: i64::MIN,
             link_within_ms,
             instances,
             users: Users::default(),

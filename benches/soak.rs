@@ -60,6 +60,9 @@ steps = ["view", "cart", "checkout", "buy"]
 within = "2 min"
 by = ["platform"]
 "#;
+const FIRST_STEP: &str = "view";
+/// What numbers of users from sets may be off by.
+const ERROR: f64 = 0.01;
 const USERS: u32 = 1_000_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const KILL_EVERY: Duration = Duration::from_secs(60);
@@ -87,6 +90,8 @@ struct Sent {
     events: u64,
     duplicates: u64,
     by_user: Vec<bool>,
+    /// Who began a try of the funnel.
+    viewers: Vec<bool>,
     by_step: BTreeMap<&'static str, u64>,
 }
 
@@ -105,8 +110,8 @@ fn send(
     counters: &Counters,
 ) -> Result<()> {
     let mut payload = Vec::new();
-    if sent.by_user.len() < settings.users as usize {
-        sent.by_user.resize(settings.users as usize, false);
+    for users in [&mut sent.by_user, &mut sent.viewers] {
+        users.resize(users.len().max(settings.users as usize), false);
     }
     let in_time = |one: &Behaviour| one.arrives_ms - one.time_ms < FURTHEST_BEHIND_MS;
     for behaviour in Traffic::new(settings).filter(in_time) {
@@ -122,6 +127,7 @@ fn send(
         producer.send_raw(TOPIC, Some(key.as_bytes()), &payload, Some(behaviour.arrives_ms))?;
         sent.events += 1;
         counters.events.fetch_add(1, Ordering::Relaxed);
+        sent.viewers[behaviour.user as usize] |= behaviour.event() == FIRST_STEP;
         if behaviour.is_repeated {
             sent.duplicates += 1;
         } else {
@@ -383,6 +389,15 @@ async fn check(client: &Client, sent: &Sent) -> Result<()> {
         let query = format!("SELECT sum(events) AS n FROM event_counts WHERE event = '{event}'");
         tell(event, number(&query).await?, *expected);
     }
+    let query = "SELECT uniqCombined64Merge(users) AS n FROM funnel_users WHERE grain = 'day' AND step = 1";
+    let (found, viewers) = (
+        number(query).await?,
+        sent.viewers.iter().filter(|came| **came).count(),
+    );
+    let is_right = found.abs_diff(viewers as u64) as f64 <= ERROR * viewers as f64;
+    let is = if is_right { "right" } else { "WRONG" };
+    println!("began the funnel         {found:>12}  {is}, to 1 % of {viewers}");
+    wrong += u64::from(!is_right);
     if wrong > 0 {
         bail!("{wrong} numbers are not those of what was sent");
     }

@@ -221,7 +221,10 @@ fn what_was_mended_stays_so() {
         pass(0, 60),
         Step::Configure,
     ];
+    // A device becomes a user's after the day was over that it was counted on.
+    let linked_when_settled = vec![append(11), append(6), append(8)];
     for (seed, steps) in [
+        (50_001_781, linked_when_settled),
         (20_004_150, row_of_later_event),
         (199, accepted_twice),
         (2_000_620, late_snapshot),

@@ -409,7 +409,11 @@ fn check_times(
         }
     }
     found.retain(|_, bins| !bins.is_empty());
-    assert!(found.keys().eq(expected.keys()), "{funnel:?}");
+    let (counted, named) = (found.keys(), expected.keys());
+    assert!(
+        counted.clone().eq(named.clone()),
+        "{counted:?} {named:?} {funnel:?}"
+    );
     for (key, times) in &mut expected {
         let bins = found.get_mut(key).unwrap();
         times.sort_unstable();

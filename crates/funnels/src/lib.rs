@@ -341,12 +341,7 @@ impl Funnel {
         if !has_old {
             return;
         }
-        let (hour, day) = (self.zone.hour(settled), self.zone.day(settled));
-        let before = if self.only_adds {
-            settled
-        } else {
-            hour.max(day.start)
-        };
+        let before = self.forgotten_before(settled);
         self.forget_tries(room, tries, before);
         if let (Some(pieces), Span::Session(sessioniser)) = (&mut tries.sessions, &self.within) {
             // Whole sessions: where one is cut depends on where it began, which may be the day before.
@@ -360,8 +355,17 @@ impl Funnel {
                 pieces.drain(pieces_over);
             }
         }
+        let hour = self.zone.hour(settled);
         tries.entered.retain(|(entered, _, _)| *entered >= hour);
-        tries.timed.forget_before(day.number);
+        tries.timed.forget_before(self.zone.day(settled).number);
+    }
+
+    /// The instant from which on events are kept where tries that began earlier than `settled` cannot change.
+    fn forgotten_before(&self, settled: i64) -> i64 {
+        if self.only_adds {
+            return settled;
+        }
+        self.zone.hour(settled).max(self.zone.day(settled).start)
     }
 }
 

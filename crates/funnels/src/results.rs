@@ -118,7 +118,7 @@ impl Funnel {
     }
 
     /// A user whose tries were `before`'s has those alone that are left: they are followed anew, and rows that the others
-    /// may ever have left are written once more.
+    /// may ever have left are written once more. Of what is settled nothing is left to be followed, nor does it change.
     pub(crate) fn follow_without(
         &self,
         state: &mut State,
@@ -127,14 +127,15 @@ impl Funnel {
         tries: &mut Tries,
         context: &mut Context<'_>,
     ) {
-        let all = (i64::MIN, i64::MAX);
-        let (possible, days_before) = self.follow_range(&mut state.room, &mut before, all);
+        let [of_before, of_left] = [&before, &*tries].map(|one| self.settled_before(Some(one), context));
+        let open = (self.forgotten_before(of_before.min(of_left)), i64::MAX);
+        let (possible, days_before) = self.follow_range(&mut state.room, &mut before, open);
         let mut results: BTreeMap<(i64, Option<Slice>), u32> = BTreeMap::new();
         let possible = possible.0.into_iter();
         results.extend(possible.map(|(hour, slice, _)| ((hour, slice), 0)));
         let mut days: BTreeMap<i32, Option<Furthest>> = BTreeMap::new();
         days.extend(days_before.into_iter().map(|(day, _)| (day, None)));
-        let (hours, days_left) = self.follow_range(&mut state.room, tries, all);
+        let (hours, days_left) = self.follow_range(&mut state.room, tries, open);
         results.extend(
             hours
                 .0

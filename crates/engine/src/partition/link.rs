@@ -367,6 +367,8 @@ impl<L: List> Partition<L> {
             let mut context = Context::of_app(&app.name, times, out, version, watermark);
             context.version_behind = if self.is_in_front { version } else { version + 1 };
             context.leave_out(self.left_out.contains_key(&id));
+            // What they owe may be settled by now, and is not left by what comes of it without the events that go.
+            L::settle(&mut app.instances, id, &mut visit.user.parts, &mut context);
             L::rest(&mut app.instances, id, &mut visit.user.parts, &mut context);
             let replaced = Replaced {
                 user: id,

@@ -4,8 +4,8 @@
 //!     cargo bench --package cambium-benches --bench growth
 
 use cambium::Processors;
-use cambium_benches::partition;
 use cambium_benches::traffic::{Encoding, Settings, Traffic, user_id};
+use cambium_benches::{SHORT_FUNNEL, SHORT_MEMORY, SHORT_MEMORY_BEHIND_MS, partition};
 use cambium_engine::Partition;
 use cambium_event::Record;
 use clap::Parser;
@@ -28,22 +28,6 @@ struct Cli {
     bench: bool,
 }
 
-/// As in the soak: little is to be remembered of events.
-const RULES: &str = r#"
-[time]
-lateness = "2 min"
-[session]
-gap = "1 min"
-"#;
-const FUNNEL: &str = r#"
-[[funnel]]
-name = "purchase"
-steps = ["view", "cart", "checkout", "buy"]
-within = "2 min"
-by = ["platform"]
-"#;
-/// What arrives later than this behind its time is left out.
-const FURTHEST_BEHIND_MS: i64 = 60_000;
 const FLUSH_EVERY_MS: i64 = 1_000;
 const CAPTURE_EVERY_MS: i64 = 10_000;
 const TELL_EVERY_MS: i64 = 120_000;
@@ -73,7 +57,7 @@ fn tell(what: &str, cli: &Cli, configuration: &str) {
         is_due
     };
     let (mut payload, mut offset, mut figures) = (Vec::new(), 0, Vec::new());
-    for one in traffic.filter(|one| one.arrives_ms - one.time_ms < FURTHEST_BEHIND_MS) {
+    for one in traffic.filter(|one| one.arrives_ms - one.time_ms < SHORT_MEMORY_BEHIND_MS) {
         payload.clear();
         Encoding::Json.write(&one, &mut payload);
         let key = user_id(one.user);
@@ -105,6 +89,6 @@ fn main() {
         "bytes a user every two minutes, {} users with {} events a minute",
         cli.users, cli.events_a_minute
     );
-    tell("the default definitions", &cli, RULES);
-    tell("and a funnel", &cli, &format!("{RULES}{FUNNEL}"));
+    tell("the default definitions", &cli, SHORT_MEMORY);
+    tell("and a funnel", &cli, &format!("{SHORT_MEMORY}{SHORT_FUNNEL}"));
 }

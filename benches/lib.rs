@@ -27,6 +27,23 @@ within = "1 day"
 by = ["platform"]
 "#;
 
+/// Little is to be remembered of events, so that what grows after some minutes is a leak.
+pub const SHORT_MEMORY: &str = r#"
+[time]
+lateness = "2 min"
+[session]
+gap = "1 min"
+"#;
+pub const SHORT_FUNNEL: &str = r#"
+[[funnel]]
+name = "purchase"
+steps = ["view", "cart", "checkout", "buy"]
+within = "2 min"
+by = ["platform"]
+"#;
+/// What arrives later than this behind its time is to be left out there: it might not count.
+pub const SHORT_MEMORY_BEHIND_MS: i64 = 60_000;
+
 /// A definition of each kind of the numbers about people.
 pub const PEOPLE: [(&str, &str); 11] = [
     ("acquisition", "[[acquisition]]\nname = \"new\"\n"),

@@ -22,6 +22,7 @@ use cambium_benches::load::now_ms;
 use cambium_benches::machine::memory;
 use cambium_benches::running::{Itself, Process, start_clickhouse};
 use cambium_benches::traffic::{Behaviour, EVENTS_PER_SECOND, Encoding, Settings, Traffic, user_id};
+use cambium_benches::{SHORT_FUNNEL, SHORT_MEMORY, SHORT_MEMORY_BEHIND_MS};
 use cambium_clickhouse::Client;
 use cambium_kafka::{LocalKafka, Producer, create_topic};
 use clap::Parser;
@@ -49,17 +50,6 @@ struct Cli {
 
 const TOPIC: &str = "soak";
 const PARTITIONS: i32 = 4;
-const CONFIGURATION: &str = r#"
-[time]
-lateness = "2 min"
-[session]
-gap = "1 min"
-[[funnel]]
-name = "purchase"
-steps = ["view", "cart", "checkout", "buy"]
-within = "2 min"
-by = ["platform"]
-"#;
 const FIRST_STEP: &str = "view";
 /// What numbers of users from sets may be off by.
 const ERROR: f64 = 0.01;
@@ -70,8 +60,6 @@ const KILL_EVERY: Duration = Duration::from_secs(60);
 const AT_MOST: Duration = Duration::from_secs(40);
 /// The events of that stretch lie this near to each other, so that its users are people.
 const NOMINAL_RATE: f64 = 20_000.0;
-/// What arrives later than this behind its time is left out: it would not count.
-const FURTHEST_BEHIND_MS: i64 = 60_000;
 /// Where nothing more is counted for so long, it hangs.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
@@ -113,7 +101,7 @@ fn send(
     for users in [&mut sent.by_user, &mut sent.viewers] {
         users.resize(users.len().max(settings.users as usize), false);
     }
-    let in_time = |one: &Behaviour| one.arrives_ms - one.time_ms < FURTHEST_BEHIND_MS;
+    let in_time = |one: &Behaviour| one.arrives_ms - one.time_ms < SHORT_MEMORY_BEHIND_MS;
     for behaviour in Traffic::new(settings).filter(in_time) {
         while now_ms() < behaviour.arrives_ms {
             std::thread::sleep(Duration::from_millis(1));
@@ -332,7 +320,7 @@ async fn world(directory: &Path, brokers: &str) -> Result<(World, Process)> {
     let (engine, client) = start_clickhouse(&directory.join("clickhouse")).await?;
     let configuration = format!(
         "[kafka]\nbrokers = \"{brokers}\"\n[[source]]\ntopic = \"{TOPIC}\"\n[clickhouse]\nurl = \"{}\"\n\
-         [http]\nlisten = \"\"\n{CONFIGURATION}",
+         [http]\nlisten = \"\"\n{SHORT_MEMORY}{SHORT_FUNNEL}",
         client.url()
     );
     let world = World {
@@ -370,12 +358,13 @@ async fn check(client: &Client, sent: &Sent) -> Result<()> {
         ),
     ];
     let mut wrong = 0;
-    let mut tell = |what: &str, found: u64, expected: u64| {
+    let mut tell = |what: &str, found: u64, expected: u64, error: f64| {
+        let is_right = found.abs_diff(expected) as f64 <= error * expected as f64;
         println!(
             "{what:<24} {found:>12}  {}",
-            if found == expected { "right" } else { "WRONG" }
+            if is_right { "right" } else { "WRONG" }
         );
-        wrong += u64::from(found != expected);
+        wrong += u64::from(!is_right);
     };
     let number = async |query: &str| -> Result<u64> {
         let rows = client.rows(query).await?;
@@ -383,21 +372,20 @@ async fn check(client: &Client, sent: &Sent) -> Result<()> {
         row["n"].as_u64().context("an answer is no number")
     };
     for (what, query, expected) in expected {
-        tell(what, number(query).await?, expected);
+        tell(what, number(query).await?, expected, 0.0);
     }
     for (event, expected) in &sent.by_step {
         let query = format!("SELECT sum(events) AS n FROM event_counts WHERE event = '{event}'");
-        tell(event, number(&query).await?, *expected);
+        tell(event, number(&query).await?, *expected, 0.0);
     }
     let query = "SELECT uniqCombined64Merge(users) AS n FROM funnel_users WHERE grain = 'day' AND step = 1";
-    let (found, viewers) = (
+    let viewers = sent.viewers.iter().filter(|came| **came).count();
+    tell(
+        "began the funnel (1 %)",
         number(query).await?,
-        sent.viewers.iter().filter(|came| **came).count(),
+        viewers as u64,
+        ERROR,
     );
-    let is_right = found.abs_diff(viewers as u64) as f64 <= ERROR * viewers as f64;
-    let is = if is_right { "right" } else { "WRONG" };
-    println!("began the funnel         {found:>12}  {is}, to 1 % of {viewers}");
-    wrong += u64::from(!is_right);
     if wrong > 0 {
         bail!("{wrong} numbers are not those of what was sent");
     }

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use cambium::config::Config;
 use cambium_engine::{Setup, Topic};
 use cambium_pipeline::StartError;
 use cambium_simulate::truth::hash;
@@ -18,7 +16,7 @@ use super::log::Log;
 use super::process::{Process, Settings, Taking, still_runtime};
 use super::schedule::Step;
 use super::store::{Lists, Objects};
-use crate::replay::case::{Case, HOUR};
+use crate::replay::case::{Case, HOUR, setup};
 use crate::replay::model::{Row, Value};
 
 /// Setups that follow each other: definitions are added, then an event is dropped, and the lateness is another.
@@ -659,9 +657,4 @@ fn in_first_generation(setup: &Setup) -> Setup {
     setup.definitions.retain(|spec| spec.generation == 0);
     setup.forgotten.clear();
     setup
-}
-
-fn setup(text: &str) -> Setup {
-    let config = Config::parse(text, PathBuf::new());
-    config.unwrap_or_else(|error| panic!("{error:#}\n{text}")).setup
 }

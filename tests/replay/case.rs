@@ -1,5 +1,10 @@
 //! One random case: a configuration, records in some order, and the truth of them.
 
+use std::path::PathBuf;
+
+use cambium::Processors;
+use cambium::config::Config;
+use cambium_engine::{HashKey, Partition, Setup, Topic};
 use cambium_simulate::funnel::{ByStep, Exclude, Funnel, Order, Step};
 use cambium_simulate::sessions::Rules as SessionRules;
 use cambium_simulate::{Record, Rules};
@@ -11,6 +16,22 @@ pub const MINUTE: i64 = 60_000;
 pub const HOUR: i64 = 60 * MINUTE;
 /// 2023-11-15T00:00:00Z, at night in no zone that is used.
 const START: i64 = 1_700_006_400_000;
+
+/// What a configuration says of counting.
+#[track_caller]
+pub fn setup(text: &str) -> Setup {
+    let config = Config::parse(text, PathBuf::new());
+    config.unwrap_or_else(|error| panic!("{error:#}\n{text}")).setup
+}
+
+/// A partition of which nothing was read yet.
+pub fn begin(partition: i32, setup: &Setup) -> Partition<Processors> {
+    let topic = Topic {
+        name: "t".to_owned(),
+        partition,
+    };
+    Partition::new(topic, 0, 0, setup.clone(), HashKey::default()).unwrap()
+}
 
 pub struct Case {
     pub configuration: String,

@@ -1,11 +1,9 @@
 //! What a running flush leaves, and what waits until users have settled.
 
-use std::path::PathBuf;
-
-use cambium::Processors;
-use cambium::config::Config;
-use cambium_engine::{HashKey, Partition, Rows, Topic};
+use cambium_engine::Rows;
 use cambium_event::Record;
+
+use super::case::{begin, setup};
 
 fn tables(rows: &Rows) -> Vec<&str> {
     let mut tables: Vec<&str> = rows.tables.iter().map(|rows| rows.table.name).collect();
@@ -17,13 +15,7 @@ fn tables(rows: &Rows) -> Vec<&str> {
 #[test]
 fn what_users_owe_is_in_no_running_flush() {
     let text = "[[funnel]]\nname = \"f\"\nsteps = [\"e\", \"e\"]\nwithin = \"1 h\"\n";
-    let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
-    let topic = Topic {
-        name: "t".to_owned(),
-        partition: 0,
-    };
-    let mut partition: Partition<Processors> =
-        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    let mut partition = begin(0, &setup(text));
     for (offset, user) in ["u", "u", "v", "v"].into_iter().enumerate() {
         let time = 1_700_006_400_000 + offset;
         let payload = format!(r#"{{"app":"s","event":"e","user_id":"{user}","timestamp":{time}}}"#);

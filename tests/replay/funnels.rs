@@ -1,18 +1,13 @@
 //! Funnels alone, many of them: what few events at few instants make is the naive truth.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use cambium::Processors;
-use cambium::config::Config;
-use cambium_engine::{HashKey, Partition, Topic};
 use cambium_event::Record;
 use cambium_simulate::funnel::{ByStep, Exclude, Funnel, Order, Step};
 use cambium_simulate::sessions::Rules as SessionRules;
 use cambium_simulate::{Record as Sent, Rules};
 use fastrand::Rng;
+use std::collections::BTreeMap;
 
-use super::case::{Case, MINUTE, funnel};
+use super::case::{Case, MINUTE, begin, funnel, setup};
 use super::check::check;
 use super::model::{Model, Value, number};
 
@@ -105,13 +100,7 @@ fn run(case: &Case, flushes_after: &[i64]) -> Model {
 }
 
 fn count(case: &Case, flushes_after: &[i64]) -> Model {
-    let setup = Config::parse(&case.configuration, PathBuf::new()).unwrap().setup;
-    let topic = Topic {
-        name: "t".to_owned(),
-        partition: 0,
-    };
-    let mut partition: Partition<Processors> =
-        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    let mut partition = begin(0, &setup(&case.configuration));
     let mut model = Model::new();
     for record in &case.records {
         let applied = partition.apply(&Record {

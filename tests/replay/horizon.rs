@@ -1,15 +1,10 @@
 //! Who was not seen for longer than the horizon is forgotten, but for what a later event may ask: no number tells.
 
-use std::path::PathBuf;
-
-use cambium::Processors;
-use cambium::config::Config;
 use cambium_clickhouse::tables_with;
-use cambium_engine::{HashKey, Partition, Topic};
 use cambium_event::Record;
 use fastrand::Rng;
 
-use super::case::{Case, MINUTE};
+use super::case::{Case, MINUTE, begin, setup};
 use super::model::{Model, Row};
 
 const CASES: u64 = 150;
@@ -19,15 +14,10 @@ fn count(case: &Case, horizon: &str) -> (Model, usize) {
     let text = case
         .configuration
         .replacen("[time]\n", &format!("[time]\nhorizon = \"{horizon}\"\n"), 1);
-    let setup = Config::parse(&text, PathBuf::new()).unwrap().setup;
+    let setup = setup(&text);
     let (mut model, mut bytes) = (Model::new(), 0);
     for number in 0..case.partitions {
-        let topic = Topic {
-            name: "t".to_owned(),
-            partition: number,
-        };
-        let mut partition: Partition<Processors> =
-            Partition::new(topic, 0, 0, setup.clone(), HashKey::default()).unwrap();
+        let mut partition = begin(number, &setup);
         for record in case.records.iter().filter(|record| record.partition == number) {
             let applied = partition.apply(&Record {
                 offset: record.offset,
@@ -86,13 +76,7 @@ fn who_is_forgotten_comes_back_as_whom_they_were() {
 /// How many sessions a client's own session is, with events at these minutes of one day.
 fn sessions(minutes: &[i64]) -> usize {
     let text = "[time]\nlateness = \"1 h\"\nhorizon = \"2 h\"\n[session]\nid = \"client\"\n";
-    let setup = Config::parse(text, PathBuf::new()).unwrap().setup;
-    let topic = Topic {
-        name: "t".to_owned(),
-        partition: 0,
-    };
-    let mut partition: Partition<Processors> =
-        Partition::new(topic, 0, 0, setup, HashKey::default()).unwrap();
+    let mut partition = begin(0, &setup(text));
     for (offset, minute) in minutes.iter().enumerate() {
         let time = 1_700_006_400_000 + minute * MINUTE;
         let payload =

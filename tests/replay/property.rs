@@ -1,16 +1,14 @@
 //! The property: whatever happened on the way, the views are the naive truth.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use cambium::Processors;
-use cambium::config::Config;
 use cambium_engine::{Capture, HashKey, Partition, Rows, Setup, Topic};
 use cambium_event::Record;
 use cambium_simulate::{Account, LatenessChange};
 use fastrand::Rng;
 
-use super::case::{Case, HOUR};
+use super::case::{Case, HOUR, setup};
 use super::check::{account, check};
 use super::model::{Model, Row, number};
 
@@ -83,15 +81,11 @@ fn run(seed: u64, seen: &mut Seen) {
 pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, Account>) {
     let mut random = Rng::with_seed(seed);
     let mut case = Case::new(&mut random);
-    let parse = |text: &str| {
-        let config = Config::parse(text, PathBuf::new());
-        config.unwrap_or_else(|error| panic!("{error:#}\n{text}")).setup
-    };
-    let setup = parse(&case.configuration);
+    let now = setup(&case.configuration);
     // Drawn aside, so that the cases of earlier seeds stay what they are.
     let mut aside = Rng::with_seed(!seed);
     let later_hours = [1, 12, 48][aside.usize(..3)];
-    let later = parse(&case.with_lateness(&case.configuration, later_hours));
+    let later = setup(&case.with_lateness(&case.configuration, later_hours));
     let changes = aside.u8(..4) == 0;
     let mut model = Model::new();
     let mut accounts = BTreeMap::new();
@@ -118,7 +112,7 @@ pub fn live_through(seed: u64, seen: &mut Seen) -> (Case, Model, BTreeMap<i32, A
                 partition,
             },
             records,
-            setup: setup.clone(),
+            setup: now.clone(),
             later: change.map(|change| (change.from, later.clone())),
         };
         accounts.insert(partition, log.live(&mut random, &mut model, seen));

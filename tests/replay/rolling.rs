@@ -1,14 +1,12 @@
 //! The rows of rolling windows: users by the slice of time of their newest event, newest slice first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use cambium::Processors;
-use cambium::config::Config;
-use cambium_engine::{HashKey, Partition, Setup, Topic};
+use cambium_engine::{Partition, Setup};
 use cambium_event::Record;
 
-use super::case::MINUTE;
+use super::case::{MINUTE, begin, setup};
 use super::model::{Model, Row, Value, definition, number, text};
 
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -16,18 +14,7 @@ const DAY: i64 = 24 * 60 * MINUTE;
 const START: i64 = 1_709_960_400_000;
 
 /// An app in New York.
-fn setup() -> Setup {
-    let text = "[app.s]\ntime_zone = \"America/New_York\"\n[time]\nlateness = \"2 h\"\n";
-    Config::parse(text, PathBuf::new()).unwrap().setup
-}
-
-fn begin(setup: &Setup) -> Partition<Processors> {
-    let topic = Topic {
-        name: "t".to_owned(),
-        partition: 0,
-    };
-    Partition::new(topic, 0, 0, setup.clone(), HashKey::default()).unwrap()
-}
+const CONFIGURATION: &str = "[app.s]\ntime_zone = \"America/New_York\"\n[time]\nlateness = \"2 h\"\n";
 
 /// Counts events ("user minute", or "user minute platform"; "!": a flush), those in front of the log with `^` before them.
 fn apply(partition: &mut Partition<Processors>, model: &mut Model, events: &str) {
@@ -55,7 +42,7 @@ fn apply(partition: &mut Partition<Processors>, model: &mut Model, events: &str)
 }
 
 fn count(events: &str) -> Model {
-    let (mut partition, mut model) = (begin(&setup()), Model::new());
+    let (mut partition, mut model) = (begin(0, &setup(CONFIGURATION)), Model::new());
     apply(&mut partition, &mut model, events);
     model.insert(&partition.flush().unwrap());
     model
@@ -129,7 +116,7 @@ fn who_comes_back_to_a_platform_stands_once_in_a_window_of_days() {
 /// The past has other numbers for platforms: one came in front of the log, which the other partition never read.
 #[test]
 fn a_past_that_is_taken_over_goes_on_in_the_windows_of_its_platforms() {
-    let after = setup();
+    let after = setup(CONFIGURATION);
     let mut before = after.clone();
     before
         .definitions
@@ -141,7 +128,7 @@ fn a_past_that_is_taken_over_goes_on_in_the_windows_of_its_platforms() {
         ..after.clone()
     };
     let (front, log, later) = ("^z 0 tv", "u 10 ios, v 11 web", "u 12 web, w 12 tv");
-    let (mut main, mut past) = (begin(&before), begin(&past));
+    let (mut main, mut past) = (begin(0, &before), begin(0, &past));
     let (mut model, mut passed_over) = (Model::new(), Model::new());
     apply(&mut past, &mut model, front);
     model.insert(&past.flush_front().unwrap());
@@ -151,7 +138,7 @@ fn a_past_that_is_taken_over_goes_on_in_the_windows_of_its_platforms() {
     apply(&mut main, &mut model, later);
     model.insert(&main.flush().unwrap());
 
-    let (mut whole, mut expected) = (begin(&after), Model::new());
+    let (mut whole, mut expected) = (begin(0, &after), Model::new());
     apply(
         &mut whole,
         &mut expected,
